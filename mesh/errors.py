@@ -1,7 +1,8 @@
 """Every failure the mesh makes itself, as one tree and one table of reason codes.
 
-What lives here: the reason codes (the one list; `docs/reason-codes.md` explains each), what each of them means to a gRPC or
-HTTP caller, and whether the request can have reached the app. What this must not know: sockets, clocks, protobuf.
+What lives here: the reason codes (the one list; `docs/reason-codes.md` explains each), what each of them means to a
+gRPC or HTTP caller, and whether the request can have reached the app. What this must not know: sockets, clocks,
+protobuf.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def _reason(code: str, fault: Fault, grpc: int, http: int, sent: bool, message: 
 
 
 NO_ROUTE = _reason("no_route", Fault.CALLER, UNIMPLEMENTED, 404, False, "no service of this name is known")
+NOT_DISCOVERED = _reason("not_discovered", Fault.MESH, UNAVAILABLE, 503, False,
+                         "the control plane has not told yet what the service is")
 NO_ENDPOINTS = _reason("no_endpoints", Fault.UPSTREAM, UNAVAILABLE, 503, False, "the service has no endpoints")
 NO_HEALTHY_UPSTREAM = _reason("no_healthy_upstream", Fault.UPSTREAM, UNAVAILABLE, 503, False,
                               "no endpoint of the service is eligible")

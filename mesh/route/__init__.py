@@ -1,0 +1,1 @@
+"""From a request to the service it is for. No I/O."""

@@ -1,0 +1,28 @@
+cimport cython
+
+
+@cython.final
+cdef class Node:
+    cdef readonly object endpoint
+    cdef readonly long long weight
+    cdef readonly bint healthy
+    cdef public long long in_flight
+    cdef public long long consecutive_failures
+    cdef public long long ejections
+    cdef public double ejected_until
+    cdef public object pool
+    cdef readonly Py_ssize_t position
+    cdef readonly bint removed
+
+    cpdef bint eligible(self, double now) noexcept
+    cdef update(self, object endpoint)
+    cdef remove(self)
+
+
+cdef class NodeSet:
+    cdef readonly list nodes
+    cdef readonly dict by_name
+    cdef readonly long long generation
+
+    @cython.locals(node=Node, position=cython.Py_ssize_t, added=list, removed=list, changed=list, by_name=dict)
+    cpdef tuple reconcile(self, object endpoints)

@@ -1,0 +1,101 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False, annotation_typing=False
+"""The endpoints of one service as a balancer sees them, each with the state that outlives an update of the registry.
+
+What lives here: Node (one endpoint with its in-flight count and ejection) and NodeSet (all of them, and their
+reconciliation with what discovery says). What this must not know: how one is picked, connections, the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mesh.model.values import Endpoint, Health
+
+
+class Node:
+    """One endpoint. The owner of the calls keeps `in_flight`, Outlier keeps the ejection, NodeSet everything else.
+
+    `weight`: 0..1,000,000. `healthy`: the registry says HEALTHY and the weight is not 0. `consecutive_failures`:
+    without a success between them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `pool`: the owner's
+    slot, for the connections. `position`: index in NodeSet.nodes. `removed`: out of the set, finishing its calls.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.in_flight = 0
+        self.consecutive_failures = 0
+        self.ejections = 0
+        self.ejected_until = 0.0
+        self.pool: Any = None
+        self.position = -1
+        self.removed = False
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
+
+    def eligible(self, now: float) -> bool:
+        """Whether it may be picked at `now`: in the set, healthy, and not ejected."""
+        return self.healthy and now >= self.ejected_until
+
+    def update(self, endpoint: Endpoint) -> None:
+        """Take over what the registry says of the same endpoint now."""
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
+
+    def remove(self) -> None:
+        """Leave the set for good: never eligible again."""
+        self.removed = True
+        self.healthy = False
+        self.position = -1
+
+    def __repr__(self) -> str:
+        state = "removed" if self.removed else "healthy" if self.healthy else "not healthy"
+        return (f"<Node {self.endpoint.resource} {state} weight={self.weight} in_flight={self.in_flight} "
+                f"failures={self.consecutive_failures} ejections={self.ejections} until={self.ejected_until:g}>")
+
+
+class NodeSet:
+    """The nodes of one service, in the order of their names, so that every sidecar has the same order.
+
+    `generation` grows when the weight of a node that stays changes.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.by_name: dict[str, Node] = {}
+        self.generation = 0
+
+    def reconcile(self, endpoints: Iterable[Endpoint]) -> tuple[list[Node], list[Node], list[Node]]:
+        """Make the set what `endpoints` (all of them, each name once) says; return (added, removed, changed).
+
+        A node that stays is the same object as before, with its calls in flight, its failures and its ejection. An
+        endpoint that comes back under another address is another process: it is both added, as a fresh node, and
+        removed. Where nothing differs the three lists are empty. O(n); sorts only when a node came or went.
+        """
+        added: list[Node] = []
+        removed: list[Node] = []
+        changed: list[Node] = []
+        by_name: dict[str, Node] = {}
+        for endpoint in endpoints:
+            node = self.by_name.get(endpoint.name)
+            if node is None or (node.endpoint is not endpoint and (node.endpoint.host != endpoint.host
+                                                                   or node.endpoint.port != endpoint.port)):
+                node = Node(endpoint)
+                added.append(node)
+            elif node.endpoint is not endpoint and node.endpoint != endpoint:
+                if node.weight != endpoint.weight:
+                    self.generation += 1
+                node.update(endpoint)
+                changed.append(node)
+            by_name[endpoint.name] = node
+        for node in self.nodes:
+            if by_name.get(node.endpoint.name) is not node:
+                node.remove()
+                removed.append(node)
+        if added or removed:
+            self.by_name = by_name
+            self.nodes = [by_name[name] for name in sorted(by_name)]
+            for position, node in enumerate(self.nodes):
+                node.position = position
+        return added, removed, changed

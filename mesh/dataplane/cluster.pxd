@@ -1,0 +1,34 @@
+from mesh.balance.ejection cimport Outlier
+from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.picker cimport Picker
+from mesh.dataplane.h2transport cimport Hub
+from mesh.dataplane.h2upstream cimport Pool, UpstreamCall
+from mesh.resilience.budget cimport Budget
+
+cdef class Cluster:
+    cdef readonly Hub hub
+    cdef readonly str name
+    cdef readonly object service
+    cdef readonly bint service_known
+    cdef readonly bint endpoints_known
+    cdef readonly NodeSet nodes
+    cdef readonly Picker picker
+    cdef readonly Outlier outlier
+    cdef readonly Budget budget
+    cdef readonly object retry
+    cdef readonly object backoff
+    cdef readonly int max_attempts
+    cdef readonly Py_ssize_t replay_bytes
+    cdef readonly double request_timeout
+    cdef readonly double connect_timeout
+    cdef readonly bint is_grpc
+    cdef readonly str why
+    cdef readonly dict endpoints
+    cdef list waiters
+    cpdef bint known(self)
+    cpdef Node pick(self, unsigned long long key, list tried)
+    cdef Pool pool_of(self, Node node)
+    cpdef int succeeded(self, Node node) except -1
+    cpdef int failed(self, Node node) except -1
+    cdef int wait_known(self, UpstreamCall waiter) except -1
+    cdef int stop_waiting(self, UpstreamCall waiter) except -1

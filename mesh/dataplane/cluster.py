@@ -1,0 +1,165 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""The runtime of one service as one sidecar sees it: its endpoints, who is next, and what is left of the retry budget.
+
+What lives here: the wiring of the pure parts (node set, picker, outlier detection, budget) with the pools, and their update in place
+when discovery brings news: endpoints that stay keep their in-flight counts, ejections and connections. What this
+must not know: protobuf, sockets, how a request is carried.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import cython
+
+from mesh.balance.factory import make_picker
+from mesh.balance.ejection import Outlier
+from mesh.balance.node import Node, NodeSet
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.h2upstream import Pool, UpstreamCall
+from mesh.model import Endpoint, Protocol, Service
+from mesh.resilience.backoff import Backoff
+from mesh.resilience.budget import Budget
+
+_log = logging.getLogger(__name__)
+
+
+class Cluster:
+    """One service. `service` is None when discovery says that there is none of this name.
+
+    `known()` is false until discovery (or the state on disk) has told of both the service and its endpoints.
+    """
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self.hub = hub
+        self.name = name
+        self.service_known = False
+        self.endpoints_known = False
+        self.nodes = NodeSet()
+        self.endpoints = {}
+        self.waiters = []
+        self.service = None
+        self._configure(Service(name))
+
+    def known(self) -> cython.bint:
+        return self.service_known and (self.endpoints_known or self.service is None)
+
+    # -- news
+
+    def update_service(self, service: Service | None) -> None:
+        """Put a service's policies in force; None means that it does not exist (any more)."""
+        changed = service != self.service
+        self.service_known = True
+        self.service = service
+        if service is not None and changed:
+            self._configure(service)
+        self._tell_waiters()
+
+    def _configure(self, service: Service) -> None:
+        retry = service.retry
+        self.retry = retry
+        self.max_attempts = retry.max_attempts
+        self.replay_bytes = retry.replay_bytes
+        self.request_timeout = service.timeout.request
+        self.connect_timeout = service.timeout.connect
+        self.is_grpc = service.protocol is Protocol.GRPC
+        self.backoff = Backoff(retry.backoff_base, retry.backoff_max)
+        self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
+        self.picker = make_picker(service.balance.algorithm, self.nodes, self.hub.rng)
+        self.outlier = Outlier(service.outlier, self.nodes)
+        self.why = self.picker.describe()
+        node: Node
+        pool: Pool
+        for node in self.nodes.nodes:
+            pool = node.pool
+            if pool is not None:
+                pool.connect_timeout = self.connect_timeout
+
+    def update_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """Put a set of endpoints in force: the whole set, not a change of it."""
+        self.endpoints_known = True
+        listed = list(endpoints)
+        added, removed, changed = self.nodes.reconcile(listed)
+        self.endpoints = {endpoint.name: endpoint for endpoint in listed}
+        node: Node
+        pool: Pool
+        for node in removed:
+            pool = node.pool
+            if pool is not None:
+                node.pool = None
+                pool.retire()
+        for node in changed:
+            pool = node.pool
+            if pool is not None and (pool.host != node.endpoint.host or pool.port != node.endpoint.port):
+                node.pool = None
+                pool.retire()
+        if added or removed or changed:
+            self.picker.changed()
+        self._tell_waiters()
+        self.hub.flush()
+
+    def _tell_waiters(self) -> None:
+        if not self.known() or not self.waiters:
+            return
+        waiters: list[UpstreamCall] = self.waiters
+        self.waiters = []
+        waiter: UpstreamCall
+        for waiter in waiters:
+            waiter.on_cluster_known()
+
+    def wait_known(self, waiter: UpstreamCall) -> cython.int:
+        """Have `waiter` told when `known()` becomes true; 0 when too many wait already, else 1."""
+        if len(self.waiters) >= 1024:
+            return 0
+        self.waiters.append(waiter)
+        return 1
+
+    def stop_waiting(self, waiter: UpstreamCall) -> cython.int:
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
+        return 0
+
+    # -- decisions
+
+    def pick(self, key: cython.ulonglong, tried: list | None) -> Node:
+        return self.picker.pick(key, self.hub.now, tried)
+
+    def pool_of(self, node: Node) -> Pool:
+        pool: Pool = node.pool
+        if pool is None:
+            pool = Pool(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout)
+            node.pool = pool
+        return pool
+
+    def succeeded(self, node: Node) -> cython.int:
+        if node.consecutive_failures or node.ejections:
+            self.outlier.on_result(node, True, self.hub.now)
+        return 0
+
+    def failed(self, node: Node) -> cython.int:
+        if self.outlier.on_result(node, False, self.hub.now):
+            self.picker.changed()
+            _log.warning("ejected %s for %.0f s after %d failures in a row", node.endpoint.resource,
+                         node.ejected_until - self.hub.now, node.consecutive_failures)
+        return 0
+
+    def close(self) -> None:
+        """Retire every connection."""
+        node: Node
+        pool: Pool
+        for node in self.nodes.nodes:
+            pool = node.pool
+            if pool is not None:
+                pool.retire()
+
+    def statistics(self) -> dict[str, Any]:
+        """What `mesh sidecar` prints on SIGUSR2."""
+        return {"service": self.name, "known": self.known(), "algorithm": self.why,
+                "budget": self.budget.level(self.hub.now),
+                "endpoints": {node.endpoint.name: {"in_flight": node.in_flight, "weight": node.weight,
+                                                   "eligible": bool(node.eligible(self.hub.now)),
+                                                   "consecutive_failures": node.consecutive_failures,
+                                                   "ejections": node.ejections}
+                              for node in self.nodes.nodes}}

@@ -1,0 +1,84 @@
+"""All services this sidecar has heard of or been asked for.
+
+What lives here: the table of clusters, fed by discovery and asked by name or by `:authority`; a service is subscribed to
+when it is first wanted. What this must not know: how discovery works, what a cluster does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.h2transport import Hub
+from mesh.model import Endpoint, Service
+from mesh.route.authority import service_of
+
+# A caller that makes names up must not fill the memory: what turned out not to exist is forgotten beyond this many.
+MAX_CLUSTERS = 1000
+
+
+class Clusters:
+    """`subscribe(name)` is called once for each service that is wanted and not known yet."""
+
+    def __init__(self, hub: Hub, subscribe: Callable[[str], None]) -> None:
+        self._hub = hub
+        self._subscribe = subscribe
+        self._clusters: dict[str, Cluster] = {}
+        self._by_authority: dict[bytes, Cluster] = {}
+
+    def get(self, name: str) -> Cluster:
+        """The service's cluster; it may not be known yet."""
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            if len(self._clusters) >= MAX_CLUSTERS:
+                self._forget_missing()
+            cluster = self._clusters[name] = Cluster(self._hub, name)
+            self._subscribe(name)
+        return cluster
+
+    def cluster_for(self, authority: bytes | None) -> Cluster | None:
+        """The cluster that an `:authority` names; None when it can't be a service, or too many names are known."""
+        if authority is None:
+            return None
+        cluster = self._by_authority.get(authority)
+        if cluster is None:
+            name = service_of(authority)
+            if name is None or (name not in self._clusters and len(self._clusters) >= 2 * MAX_CLUSTERS):
+                return None
+            cluster = self.get(name)
+            if len(self._by_authority) >= 4 * MAX_CLUSTERS:
+                self._by_authority.clear()
+            self._by_authority[authority] = cluster
+        return cluster
+
+    def on_service(self, name: str, service: Service | None) -> None:
+        """Discovery: the policies of a service, or None when there is no such service."""
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            cluster.update_service(service)
+            self._hub.flush()
+
+    def on_endpoints(self, name: str, endpoints: Mapping[str, Endpoint]) -> None:
+        """Discovery: all endpoints of a service."""
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            cluster.update_endpoints(endpoints.values())
+
+    def check(self, resource: Service | Endpoint) -> None:
+        """Discovery asks whether a resource can be used; what the values themselves allow, this sidecar can carry out."""
+
+    def _forget_missing(self) -> None:
+        for name, cluster in list(self._clusters.items()):
+            if cluster.known() and cluster.service is None:
+                del self._clusters[name]
+        self._by_authority.clear()
+
+    def close(self) -> None:
+        """Retire every upstream connection."""
+        for cluster in self._clusters.values():
+            cluster.close()
+        self._hub.flush()
+
+    def statistics(self) -> list[dict[str, Any]]:
+        return [cluster.statistics() for cluster in self._clusters.values()]

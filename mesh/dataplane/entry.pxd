@@ -1,0 +1,22 @@
+from mesh.dataplane.cluster cimport Cluster
+from mesh.dataplane.h2transport cimport Hub
+from mesh.dataplane.record cimport Record, Recorder
+from mesh.wire.hpack cimport Block, Head
+
+cdef class Entry:
+    cdef readonly Hub hub
+    cdef readonly int kind
+    cdef public Cluster cluster
+    cdef readonly object router
+    cdef readonly bint tracing
+    cdef readonly bint parent_based
+    cdef readonly bint root_always
+    cdef readonly unsigned long long root_bound
+    cdef public long long requests
+    cdef public long long failures
+    cdef public long long retries
+    cdef public long active
+    cdef Cluster cluster_for(self, Head head)
+    cdef Record begin_record(self, Block block, str source)
+    cdef Record begin_attempt_record(self, Record whole, str why)
+    cdef int add_record(self, Record record, object reason) except -1

@@ -1,0 +1,123 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""The listener that requests come in by: which direction, which service, which traces are sampled.
+
+What lives here: what all requests of one listener share, and the records they leave. What this must not know: connections,
+streams, the life of a request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
+from mesh.wire.hpack import Block, Head
+from mesh.wire.tracecontext import TraceParent
+
+
+class Entry:
+    """One listener. `kind` is `record.CLIENT` (outbound) or `record.SERVER` (inbound).
+
+    Either `cluster` is fixed, or `router.cluster_for(authority)` finds it. `root_bound`: a trace that starts here is
+    sampled when `root_always` or when its low 64 bits are below the bound (the OpenTelemetry SDK's ratio sampler).
+    `parent_based`: the caller's sampled flag decides where there is a caller.
+    """
+
+    def __init__(self, hub: Hub, kind: cython.int, cluster: Cluster | None, router: Any, tracing: cython.bint,
+                 parent_based: cython.bint, root_always: cython.bint, root_bound: cython.ulonglong) -> None:
+        self.hub = hub
+        self.kind = kind
+        self.cluster = cluster
+        self.router = router
+        self.tracing = tracing
+        self.parent_based = parent_based
+        self.root_always = root_always
+        self.root_bound = root_bound
+        self.requests = 0
+        self.failures = 0
+        self.retries = 0
+        self.active = 0
+
+    def cluster_for(self, head: Head) -> Cluster:
+        """The service that `head` is for, or None when its authority names none."""
+        if self.cluster is not None:
+            return self.cluster
+        return self.router.cluster_for(head.authority)
+
+    def begin_record(self, block: Block, source: str) -> Record:
+        """Open the record of a request: join the caller's trace or start one, and decide whether it is sampled."""
+        hub: Hub = self.hub
+        head: Head = block.head
+        record: Record = Record()
+        record.kind = self.kind
+        record.protocol = GRPC if head.is_grpc else HTTP2
+        record.start_ns = hub.wall_ns()
+        record.path = head.path
+        record.method = head.method
+        record.authority = head.authority
+        record.source = source
+        record.span_id = hub.rng.next64() | 1  # never the invalid all-zero id
+        parent: TraceParent = None
+        if block.traceparent is not None:
+            parent = TraceParent.parse(block.traceparent)
+        if parent is not None:
+            record.trace_hi = parent.trace_hi
+            record.trace_lo = parent.trace_lo
+            record.parent_id = parent.span_id
+            record.trace_flags = parent.flags
+            record.tracestate = block.tracestate or b""
+            if self.parent_based:
+                return record
+        else:
+            record.trace_hi = hub.rng.next64() | 1
+            record.trace_lo = hub.rng.next64()
+        if self.tracing and (self.root_always or record.trace_lo < self.root_bound):
+            record.trace_flags |= 1
+        else:
+            record.trace_flags &= 0xFE
+        return record
+
+    def begin_attempt_record(self, whole: Record, why: str) -> Record:
+        """Open the record of one more attempt of the request that `whole` records."""
+        record: Record = Record()
+        record.kind = RETRY
+        record.protocol = whole.protocol
+        record.start_ns = self.hub.wall_ns()
+        record.path = whole.path
+        record.method = whole.method
+        record.authority = whole.authority
+        record.source = whole.source
+        record.service = whole.service
+        record.trace_hi = whole.trace_hi
+        record.trace_lo = whole.trace_lo
+        record.trace_flags = whole.trace_flags
+        record.tracestate = whole.tracestate
+        record.parent_id = whole.span_id
+        record.span_id = self.hub.rng.next64() | 1
+        record.why = why
+        return record
+
+    def add_record(self, record: Record, reason: object) -> cython.int:
+        """Close `record` and keep it if its trace is sampled; `reason` is a `mesh.errors.Reason`, or None for success."""
+        if record.trace_flags & 1 and self.tracing:
+            record.end_ns = self.hub.wall_ns()
+            if reason is not None:
+                record.reason = reason.code
+            self.hub.recorder.add(record)
+        return 0
+
+    def add_connection(self, record: Record) -> None:
+        """Take the record of a TCP connection, which carries no context of its own: a trace of one span."""
+        hub: Hub = self.hub
+        record.span_id = hub.rng.next64() | 1
+        record.trace_hi = hub.rng.next64() | 1
+        record.trace_lo = hub.rng.next64()
+        if self.tracing and (self.root_always or record.trace_lo < self.root_bound):
+            record.trace_flags = 1
+            hub.recorder.add(record)
+
+    def statistics(self) -> dict[str, int]:
+        return {"requests": self.requests, "active": self.active, "failures": self.failures, "retries": self.retries}

@@ -1,0 +1,606 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""One proxied request from its first header to its last byte: pick, send, maybe again, answer, record.
+
+What lives here: the life of an HTTP/2 or gRPC request in the sidecar, in both directions (outbound with a service's cluster,
+inbound with the local app as the only endpoint). Decisions are asked of the pure parts (picker, classify, budget, backoff);
+this carries them out. What this must not know: sockets, framing, where the endpoints come from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import cython
+
+from mesh import errors
+from mesh.balance.node import Node
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.h2transport import H2Transport, Hub
+from mesh.dataplane.h2upstream import Pool, UpstreamCall
+from mesh.dataplane.record import SERVER, Record
+from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, grpc_status_of
+from mesh.resilience.classify import retry_reason
+from mesh.resilience.replay import ReplayBuffer
+from mesh.wire.grpc import format_timeout, parse_timeout
+from mesh.wire.h2 import Connection, Stream
+from mesh.wire.hpack import Block, Head, literal
+from mesh.wire.tracecontext import format_traceparent
+
+# Exchange.state
+NEW = cython.declare(cython.int, 0)
+WAITING = cython.declare(cython.int, 1)  # for discovery's first word about the service
+CONNECTING = cython.declare(cython.int, 2)  # for a connection with room
+OPEN = cython.declare(cython.int, 3)  # a stream is open upstream
+PAUSED = cython.declare(cython.int, 4)  # between two attempts
+DONE = cython.declare(cython.int, 5)
+
+# How long a request waits for discovery to tell what the service is, in seconds.
+DISCOVERY_WAIT = cython.declare(cython.double, 2.0)
+# RST_STREAM codes, RFC 9113 section 7
+NO_ERROR = cython.declare(cython.int, 0)
+INTERNAL_ERROR = cython.declare(cython.int, 2)
+REFUSED_STREAM = cython.declare(cython.int, 7)
+CANCEL = cython.declare(cython.int, 8)
+_TRACEPARENT = cython.declare(bytes, b"\x00\x0btraceparent\x37")  # a literal of 55 bytes, not indexed (RFC 7541, 6.2.2)
+
+
+class Exchange(UpstreamCall):
+    """One request. `pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the caller;
+    both are None or empty on the fast path, and bounded by the receive windows of their connections."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.hub = entry.hub
+        self.armed = False
+        self.cluster = None
+        self.trailers = None
+        self.state = NEW
+        self.request_ended = False
+        self.request_sent = False
+        self.response_ended = False
+        self.committed = False
+        self.node = None
+        self.pool = None
+        self.up = None
+        self.up_stream = None
+        self.attempt = 0
+        self.tried = None
+        self.pending = None
+        self.pending_at = 0
+        self.response = None
+        self.response_at = 0
+        self.replay = None
+        self.request_deadline = 0.0
+        self.caller_deadline = False
+        self.record = None
+        self.attempt_record = None
+        self.retry_why = ""
+
+    # -- from the caller
+
+    def begin(self, down: H2Transport, stream: Stream, block: Block, end: cython.bint,
+              key: cython.ulonglong) -> cython.int:
+        """Take a request's headers; everything that follows for `stream` comes to this exchange."""
+        entry: Entry = self.entry
+        hub: Hub = self.hub
+        head: Head = block.head
+        self.down = down
+        self.down_stream = stream
+        stream.owner = self
+        self.head = head
+        self.key = key
+        self.is_grpc = head.is_grpc
+        self.request_ended = end
+        entry.requests += 1
+        entry.active += 1
+        self.record = entry.begin_record(block, down.peer_host)
+        cluster: Cluster = entry.cluster_for(head)
+        if cluster is None:
+            return self.fail(errors.NO_ROUTE, f"{(head.authority or b'').decode('latin-1')!r} names no service")
+        self.cluster = cluster
+        self.record.service = cluster.name
+        if block.grpc_timeout is not None:
+            timeout: cython.double = parse_timeout(block.grpc_timeout)
+            if timeout < 0:
+                return self.fail(errors.CALLER_PROTOCOL_ERROR, "malformed grpc-timeout")
+            self.caller_deadline = True
+            if timeout == 0:
+                return self.fail(errors.DEADLINE, "the deadline had passed on arrival")
+            self.request_deadline = hub.now + timeout
+        if cluster.known():
+            return self.admit()
+        self.state = WAITING
+        if not cluster.wait_known(self):
+            return self.fail(errors.OVERLOADED, f"too many requests wait to learn what {cluster.name} is")
+        until: cython.double = hub.now + DISCOVERY_WAIT
+        if 0 < self.request_deadline < until:
+            until = self.request_deadline
+        hub.timers.add(self, until, hub.now)
+        return 0
+
+    def on_cluster_known(self) -> cython.int:
+        if self.state == WAITING:
+            self.hub.timers.cancel(self)
+            return self.admit()
+        return 0
+
+    def admit(self) -> cython.int:
+        """The service is known: set the time limit, prepare to repeat, make the first attempt."""
+        hub: Hub = self.hub
+        cluster: Cluster = self.cluster
+        self.state = NEW
+        if cluster.service is None:
+            return self.fail(errors.NO_ROUTE, cluster.name)
+        if cluster.request_timeout > 0:
+            limit: cython.double = hub.now + cluster.request_timeout
+            if self.request_deadline == 0 or limit < self.request_deadline:
+                self.request_deadline = limit
+        if self.request_deadline > 0:
+            hub.timers.add(self, self.request_deadline, hub.now)
+        cluster.budget.deposit(hub.now)
+        if cluster.max_attempts > 1:
+            self.replay = ReplayBuffer(cluster.replay_bytes)
+            for chunk, _ in self.pending or ():
+                if self.replay is not None and not self.replay.append(chunk):
+                    self.replay = None
+        return self.start_attempt()
+
+    def on_request_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
+                        end: cython.bint) -> cython.int:
+        """`n` more bytes of the request; `credit` goes back to the caller once they are on their way."""
+        self.record.request_bytes += n
+        if end:
+            self.request_ended = True
+        if self.response_ended:  # the answer is complete: what still comes is of no use
+            self.down.conn.release(self.down_stream, credit)
+            return 0
+        chunk: bytes = None
+        if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
+            chunk = bytes(memoryview(buf)[start:start + n])
+            if not self.replay.append(chunk):
+                self.replay = None
+        if self.state == OPEN and not self.pending:
+            if not self.up.paused and self.up.conn.sendable(self.up_stream) >= n:
+                if n > 0 or end:
+                    self.up.conn.send_data(self.up_stream, buf, start, n, end)
+                    if end:
+                        self.request_sent = True
+                self.down.conn.release(self.down_stream, credit)
+                return 0
+        if self.pending is None:
+            self.pending = deque()
+        if chunk is None:
+            chunk = bytes(memoryview(buf)[start:start + n])
+        self.pending.append((chunk, credit))
+        if self.state == OPEN:
+            self.pump_request()
+        return 0
+
+    def on_request_trailers(self, block: Block) -> cython.int:
+        self.trailers = block
+        self.request_ended = True
+        if self.state == OPEN:
+            self.pump_request()
+        return 0
+
+    def on_caller_gone(self, reset: cython.bint) -> cython.int:
+        """The caller cancelled the stream or its connection broke."""
+        if self.state != DONE:
+            self.leave_upstream(CANCEL)
+            self.end_attempt(None)
+            self.finish(errors.CALLER_RESET if reset else errors.CALLER_GONE)
+        return 0
+
+    def on_downstream_writable(self) -> cython.int:
+        if self.response:
+            self.pump_response()
+        return 0
+
+    # -- attempts
+
+    def start_attempt(self) -> cython.int:
+        """Pick an endpoint and open a stream to it, now or when there is a connection."""
+        cluster: Cluster = self.cluster
+        node: Node = cluster.pick(self.key, self.tried)
+        if node is None:
+            if cluster.endpoints:
+                return self.fail(errors.NO_HEALTHY_UPSTREAM, cluster.name)
+            return self.fail(errors.NO_ENDPOINTS, cluster.name)
+        self.attempt += 1
+        self.node = node
+        node.in_flight += 1
+        record: Record = self.record
+        record.attempts = self.attempt
+        if self.attempt > 1:
+            self.request_sent = False
+            record = self.entry.begin_attempt_record(record, self.retry_why)
+            self.attempt_record = record
+            self.rewind()
+        pool: Pool = cluster.pool_of(node)
+        self.pool = pool
+        record.attempt = self.attempt
+        record.endpoint = node.endpoint.resource
+        record.peer_host = pool.host
+        record.peer_port = pool.port
+        transport: H2Transport = pool.acquire()
+        if transport is not None and not pool.waiting:
+            self.up = transport
+            return self.open_stream()
+        self.state = CONNECTING
+        return pool.wait(self)
+
+    def rewind(self) -> cython.int:
+        """Send the body from its start again: what was kept of it, then what came during the pause."""
+        held: Any = self.pending
+        self.pending_at = 0
+        self.pending = None
+        if self.replay is not None:
+            self.pending = deque([(chunk, 0) for chunk in self.replay.chunks])
+        if held:
+            if self.pending is None:
+                self.pending = deque()
+            for chunk, credit in held:
+                self.pending.append((chunk, credit))
+                if self.replay is not None and not self.replay.append(chunk):
+                    self.replay = None
+        return 0
+
+    def on_connection(self, transport: H2Transport) -> cython.int:
+        if self.state == CONNECTING:
+            self.up = transport
+            self.open_stream()
+        return 0
+
+    def on_no_connection(self, reason: object, detail: str) -> cython.int:
+        if self.state == CONNECTING:
+            self.state = PAUSED
+            self.attempt_failed(reason, detail)
+        return 0
+
+    def open_stream(self) -> cython.int:
+        """Send the request's headers, with our span as the parent and what is left of the deadline."""
+        conn: Connection = self.up.conn
+        block: bytes = conn.encoder.encode(self.head)
+        record: Record = self.record if self.attempt_record is None else self.attempt_record
+        block = block + _TRACEPARENT + format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
+                                                          record.trace_flags)
+        if record.tracestate:
+            block = block + literal(b"tracestate", record.tracestate)
+        if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):
+            left: cython.double = self.request_deadline - self.hub.now
+            if left < 0.000001:
+                left = 0.000001
+            block = block + literal(b"grpc-timeout", format_timeout(left))
+        end: cython.bint = self.request_ended and not self.pending and self.trailers is None
+        self.state = OPEN
+        self.up_stream = conn.open(self, block, end, self.head.method == b"HEAD")
+        self.request_sent = end
+        if not end and (self.pending or self.request_ended):
+            self.pump_request()
+        return 0
+
+    def on_upstream_writable(self) -> cython.int:
+        if self.pending or (self.request_ended and not self.request_sent):
+            self.pump_request()
+        return 0
+
+    def pump_request(self) -> cython.int:
+        """Send what waits of the request, as far as the endpoint's windows and the kernel allow."""
+        if self.state != OPEN or self.up_stream is None or self.request_sent:
+            return 0
+        conn: Connection = self.up.conn
+        chunk: bytes
+        credit: cython.int
+        left: cython.Py_ssize_t
+        room: cython.Py_ssize_t
+        last: cython.bint
+        pending: Any = self.pending
+        while pending:
+            if self.up.paused:
+                self.up.blocked = True
+                return 0
+            chunk, credit = pending[0]
+            left = len(chunk) - self.pending_at
+            room = conn.sendable(self.up_stream)
+            last = self.request_ended and self.trailers is None and len(pending) == 1
+            if room < left:
+                if room > 0:
+                    conn.send_data(self.up_stream, chunk, self.pending_at, room, False)
+                    self.pending_at += room
+                self.up.blocked = True
+                return 0
+            pending.popleft()
+            if left > 0 or last:
+                conn.send_data(self.up_stream, chunk, self.pending_at, left, last)
+            self.pending_at = 0
+            if credit:
+                self.down.conn.release(self.down_stream, credit)
+            if last:
+                self.request_sent = True
+                return 0
+        if self.request_ended and not self.request_sent:
+            self.request_sent = True
+            if self.trailers is not None:
+                conn.send_headers(self.up_stream, conn.encoder.encode(self.trailers.head), True)
+            else:
+                conn.send_data(self.up_stream, b"", 0, 0, True)
+        return 0
+
+    # -- from the endpoint
+
+    def on_response_headers(self, block: Block, end: cython.bint) -> cython.int:
+        head: Head = block.head
+        record: Record = self.record
+        if self.committed:  # trailers
+            if head.grpc_status >= 0:
+                record.grpc_status = head.grpc_status
+        elif 100 <= head.status < 200:
+            return self.send_response_head(head, False)
+        else:
+            record.http_status = head.status
+            if end and head.grpc_status >= 0:
+                record.grpc_status = head.grpc_status
+            if self.attempt < self.cluster.max_attempts and (record.grpc_status > 0 or head.status >= 500):
+                if self.try_again(errors.NOT_DELIVERED if head.not_delivered else errors.UPSTREAM_STATUS,
+                                  record.grpc_status if record.grpc_status > 0 else grpc_status_of(head.status)):
+                    return 0
+            self.committed = True
+            self.replay = None
+        if end:
+            self.response_ended = True
+        return self.send_response_head(head, end)
+
+    def send_response_head(self, head: Head, end: cython.bint) -> cython.int:
+        if self.response:
+            self.response.append((head, 0, end))
+            return 0
+        conn: Connection = self.down.conn
+        conn.send_headers(self.down_stream, conn.encoder.encode(head), end)
+        if end:
+            self.finish(None)
+        return 0
+
+    def on_response_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
+                         end: cython.bint) -> cython.int:
+        self.record.response_bytes += n
+        if end:
+            self.response_ended = True
+        conn: Connection = self.down.conn
+        if not self.response and not self.down.paused and conn.sendable(self.down_stream) >= n:
+            if n > 0 or end:
+                conn.send_data(self.down_stream, buf, start, n, end)
+            self.up.conn.release(self.up_stream, credit)
+            if end:
+                self.finish(None)
+            return 0
+        if self.response is None:
+            self.response = deque()
+        self.response.append((bytes(memoryview(buf)[start:start + n]), credit, end))
+        return self.pump_response()
+
+    def pump_response(self) -> cython.int:
+        """Send what waits of the response, as far as the caller's windows and the kernel allow."""
+        if self.state == DONE:
+            return 0
+        conn: Connection = self.down.conn
+        chunk: bytes
+        credit: cython.int
+        end: cython.bint
+        left: cython.Py_ssize_t
+        room: cython.Py_ssize_t
+        while self.response:
+            if self.down.paused:
+                self.down.blocked = True
+                return 0
+            item, credit, end = self.response[0]
+            if isinstance(item, Head):
+                self.response.popleft()
+                conn.send_headers(self.down_stream, conn.encoder.encode(item), end)
+            else:
+                chunk = item
+                left = len(chunk) - self.response_at
+                room = conn.sendable(self.down_stream)
+                if room < left:
+                    if room > 0:
+                        conn.send_data(self.down_stream, chunk, self.response_at, room, False)
+                        self.response_at += room
+                    self.down.blocked = True
+                    return 0
+                self.response.popleft()
+                if left > 0 or end:
+                    conn.send_data(self.down_stream, chunk, self.response_at, left, end)
+                self.response_at = 0
+                if credit and not self.up.closed:
+                    self.up.conn.release(self.up_stream, credit)
+            if end:
+                return self.finish(None)
+        return 0
+
+    def on_upstream_reset(self, code: cython.uint, by_peer: cython.bint) -> cython.int:
+        if self.response_ended:
+            return 0  # the whole answer is here; what the endpoint resets is our unfinished upload
+        if code == REFUSED_STREAM and not self.committed:
+            return self.attempt_failed(errors.REFUSED_STREAM, "")
+        if not by_peer:
+            return self.attempt_failed(errors.UPSTREAM_PROTOCOL_ERROR, "")
+        return self.attempt_failed(errors.RESET, f"RST_STREAM code {code}")
+
+    def on_upstream_lost(self) -> cython.int:
+        if self.response_ended:
+            return 0
+        if self.up.failed:
+            return self.attempt_failed(errors.UPSTREAM_PROTOCOL_ERROR, "")
+        return self.attempt_failed(errors.CONNECTION_LOST, "")
+
+    # -- failure
+
+    def attempt_failed(self, reason: Any, detail: str) -> cython.int:
+        """This attempt is over without an answer: again elsewhere, or tell the caller."""
+        if self.try_again(reason, -1):
+            return 0
+        return self.fail(reason, detail)
+
+    def try_again(self, reason: Any, grpc_status: cython.int) -> cython.bint:
+        """Ask the policy; schedule the next attempt if it says yes. Otherwise nothing has changed."""
+        cluster: Cluster = self.cluster
+        hub: Hub = self.hub
+        verdict: Any = retry_reason(
+            cluster.retry, reason=reason, grpc_status=grpc_status, path=self.head.path or b"",
+            idempotency_key=self.head.idempotency_key, attempt=self.attempt,
+            replayable=self.replay is not None or self.record.request_bytes == 0, committed=self.committed)
+        if not verdict.retry:
+            return False
+        delay: cython.double = cluster.backoff.delay(self.attempt, hub.rng)
+        if 0 < self.request_deadline <= hub.now + delay:
+            return False
+        if not cluster.budget.withdraw(hub.now):
+            self.retry_why = "retry budget exhausted"
+            return False
+        self.entry.retries += 1
+        node: Node = self.node
+        record: Record = self.record
+        if record.trace_flags & 1:
+            if record.events is None:
+                record.events = []
+            record.events.append((hub.wall_ns(), "attempt failed",
+                                  {"mesh.endpoint": node.endpoint.resource, "mesh.reason": reason.code,
+                                   "mesh.attempt": self.attempt, "mesh.retry": verdict.why}))
+        self.leave_upstream(CANCEL)
+        if self.tried is None:
+            self.tried = []
+        self.tried.append(node)
+        self.end_attempt(reason)
+        self.release_pending()
+        self.retry_why = verdict.why
+        record.http_status = 0
+        record.grpc_status = -1
+        self.state = PAUSED
+        hub.timers.add(self, hub.now + delay, hub.now)
+        return True
+
+    def fire(self) -> cython.int:
+        """The timer: end of a pause between attempts, of the wait for discovery, or of the request's time."""
+        hub: Hub = self.hub
+        if self.state == PAUSED:
+            if self.request_deadline > 0:
+                hub.timers.add(self, self.request_deadline, hub.now)
+            return self.start_attempt()
+        if self.state == WAITING and (self.request_deadline == 0 or hub.now < self.request_deadline):
+            return self.fail(errors.NOT_DISCOVERED, self.cluster.name)
+        if self.state != DONE:
+            self.fail(errors.DEADLINE, "")
+        return 0
+
+    def fail(self, reason: Any, detail: str) -> cython.int:
+        """Answer the caller ourselves: nothing more will come from upstream."""
+        self.leave_upstream(CANCEL)
+        self.end_attempt(reason)
+        conn: Connection = self.down.conn
+        record: Record = self.record
+        if detail == "" and record.endpoint:
+            detail = f"{record.endpoint}, attempt {self.attempt}"
+        if self.down.closed or self.down_stream.local_closed:
+            return self.finish(reason)
+        self.response = None
+        if self.is_grpc:
+            record.grpc_status = reason.grpc_status
+        if not self.committed:
+            record.http_status = 200 if self.is_grpc else reason.http_status
+            block: bytes = conn.encoder.encode(failure_head(reason, self.is_grpc, self.entry.kind == SERVER))
+            if self.is_grpc:
+                block = block + failure_message(reason, detail)
+            conn.send_headers(self.down_stream, block, True)
+        elif self.is_grpc:
+            conn.send_headers(self.down_stream, conn.encoder.encode(failure_trailers(reason))
+                              + failure_message(reason, detail), True)
+        else:
+            conn.reset(self.down_stream, INTERNAL_ERROR)
+        return self.finish(reason)
+
+    # -- ends
+
+    def release_pending(self) -> cython.int:
+        """Give the caller's credit for unsent bytes back: they are in the replay buffer, or of no use any more."""
+        credit: cython.int
+        if self.pending:
+            for _, credit in self.pending:
+                if credit:
+                    self.down.conn.release(self.down_stream, credit)
+        self.pending = None
+        self.pending_at = 0
+        return 0
+
+    def leave_upstream(self, code: cython.uint) -> cython.int:
+        """Let go of the upstream stream, resetting it with `code` unless it is closed."""
+        stream: Stream = self.up_stream
+        if self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self)
+        elif self.state == WAITING:
+            self.cluster.stop_waiting(self)
+        if stream is not None:
+            self.up_stream = None
+            stream.owner = None
+            if self.response:
+                for _, credit, _ in self.response:
+                    if credit and not self.up.closed:
+                        self.up.conn.release(stream, credit)
+                self.response = None
+            if not self.up.closed and not (stream.local_closed and stream.remote_closed):
+                self.up.conn.reset(stream, code)
+                self.pool.settle(self.up)
+        self.up = None
+        return 0
+
+    def end_attempt(self, reason: Any) -> cython.int:
+        """Close the books on an attempt that failed with `reason`; None: it was given up without a verdict on the node."""
+        node: Node = self.node
+        if node is None:
+            return 0
+        self.node = None
+        node.in_flight -= 1
+        if reason is not None and reason.fault is errors.Fault.UPSTREAM:
+            self.cluster.failed(node)
+        if self.attempt_record is not None:
+            self.entry.add_record(self.attempt_record, reason)
+            self.attempt_record = None
+        return 0
+
+    def finish(self, reason: Any) -> cython.int:
+        """The request is over, answered in full or given up; `reason` says why it failed, None when it did not."""
+        if self.state == DONE:
+            return 0
+        record: Record = self.record
+        node: Node = self.node
+        if node is not None:
+            self.node = None
+            node.in_flight -= 1
+            if record.http_status >= 500 or record.grpc_status in (4, 13, 14, 15):
+                self.cluster.failed(node)
+            else:
+                self.cluster.succeeded(node)
+            if self.attempt_record is not None:
+                self.attempt_record.http_status = record.http_status
+                self.attempt_record.grpc_status = record.grpc_status
+                self.entry.add_record(self.attempt_record, None)
+        if self.up_stream is not None:
+            self.leave_upstream(CANCEL)
+        self.state = DONE
+        if self.armed:
+            self.hub.timers.cancel(self)
+        if self.pending:
+            self.release_pending()
+        self.response = None
+        self.replay = None
+        down: H2Transport = self.down
+        stream: Stream = self.down_stream
+        stream.owner = None
+        if not down.closed and stream.local_closed and not stream.remote_closed:
+            down.conn.reset(stream, NO_ERROR)  # RFC 9113 8.1: the answer is complete, stop the upload
+        self.entry.active -= 1
+        if reason is not None:
+            self.entry.failures += 1
+        if self.cluster is not None:
+            record.why = self.cluster.why
+        return self.entry.add_record(record, reason)

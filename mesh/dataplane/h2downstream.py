@@ -1,0 +1,97 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""Connections that callers open to us: each new stream becomes an exchange.
+
+What lives here: the downstream side of the codec. What this must not know: listeners, endpoints, policies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from mesh.balance.source_ip_hash import source_key
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.exchange import Exchange
+from mesh.dataplane.h2transport import H2Transport, TransportHandler
+from mesh.wire.h2 import Stream
+from mesh.wire.hpack import Block
+
+
+class DownstreamHandler(TransportHandler):
+    """The codec's handler on a caller's connection; `Stream.owner` is the `Exchange`. `connections` is its listener's set."""
+
+    def __init__(self, entry: Entry, connections: set[DownstreamHandler]) -> None:
+        self.entry = entry
+        self.connections = connections
+        self.shell = None
+        self.key = 0
+
+    def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
+        exchange: Exchange = stream.owner
+        if exchange is None:
+            exchange = Exchange(self.entry)
+            exchange.begin(self.shell, stream, block, end, self.key)
+        else:
+            exchange.on_request_trailers(block)
+        return 0
+
+    def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                credit: cython.int, end: cython.bint) -> cython.int:
+        exchange: Exchange = stream.owner
+        if exchange is not None:
+            exchange.on_request_data(buf, start, n, credit, end)
+        else:
+            self.shell.conn.release(stream, credit)
+        return 0
+
+    def on_reset(self, stream: Stream, code: cython.uint, by_peer: cython.bint) -> cython.int:
+        exchange: Exchange = stream.owner
+        if exchange is not None:
+            exchange.on_caller_gone(True)
+        return 0
+
+    def on_writable(self, stream: Stream | None) -> cython.int:
+        exchange: Exchange
+        if stream is not None:
+            exchange = stream.owner
+            if exchange is not None:
+                exchange.on_downstream_writable()
+            return 0
+        if self.shell.blocked:
+            self.shell.blocked = False
+            for stream in self.shell.conn.all_streams():
+                exchange = stream.owner
+                if exchange is not None:
+                    exchange.on_downstream_writable()
+        return 0
+
+    def on_write_resume(self) -> cython.int:
+        return self.on_writable(None)
+
+    def on_connected(self, transport: H2Transport) -> cython.int:
+        self.shell = transport
+        self.connections.add(self)
+        self.key = source_key(transport.peer_host)
+        return 0
+
+    def on_lost(self, exc: object) -> cython.int:
+        self.connections.discard(self)
+        stream: Stream
+        exchange: Exchange
+        for stream in self.shell.conn.all_streams():
+            exchange = stream.owner
+            if exchange is not None:
+                exchange.on_caller_gone(False)
+        return 0
+
+    def fail_all(self, reason: Any) -> cython.int:
+        """Answer every open request with a failure of ours, then close."""
+        stream: Stream
+        exchange: Exchange
+        for stream in self.shell.conn.all_streams():
+            exchange = stream.owner
+            if exchange is not None:
+                exchange.fail(reason, "")
+        self.shell.hub.flush()
+        return self.shell.close()

@@ -1,0 +1,271 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""Connections to one endpoint: opened on demand, shared by every downstream, retired when the peer says GOAWAY.
+
+What lives here: the pool of one endpoint, the upstream side of the codec, and the interface through which a request
+hears of its response. What this must not know: which endpoint to take, whether to retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import cython
+
+from mesh import errors
+from mesh.dataplane.h2transport import H2Transport, Hub, TransportHandler
+from mesh.dataplane.tasks import spawn
+from mesh.dataplane.timers import Timer
+from mesh.wire.h2 import Stream
+from mesh.wire.hpack import Block
+
+# One HTTP/2 connection carries what its peer allows (SETTINGS_MAX_CONCURRENT_STREAMS); another is opened only when all are full.
+MAX_CONNECTIONS = cython.declare(cython.int, 8)
+# Requests that may wait for a connection to one endpoint; Envoy's max_pending_requests default.
+MAX_WAITING = cython.declare(cython.int, 1024)
+
+
+class UpstreamCall(Timer):
+    """One request, as the upstream side sees it; `Exchange` implements it. As a timer it fires at what it waits for."""
+
+    def on_cluster_known(self) -> cython.int:
+        """Discovery has told for the first time what the service is."""
+        return 0
+
+    def on_connection(self, transport: H2Transport) -> cython.int:
+        """A connection with room for a stream is there: open it now."""
+        return 0
+
+    def on_no_connection(self, reason: object, detail: str) -> cython.int:
+        """No connection could be had; nothing was sent. `reason` is a `mesh.errors.Reason`."""
+        return 0
+
+    def on_response_headers(self, block: Block, end: cython.bint) -> cython.int:
+        return 0
+
+    def on_response_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
+                         end: cython.bint) -> cython.int:
+        return 0
+
+    def on_upstream_reset(self, code: cython.uint, by_peer: cython.bint) -> cython.int:
+        """The stream is dead: RST_STREAM of the peer, or an error of the peer that the codec answered."""
+        return 0
+
+    def on_upstream_lost(self) -> cython.int:
+        """The connection is gone with the stream open."""
+        return 0
+
+    def on_upstream_writable(self) -> cython.int:
+        """More of the request's body can be sent."""
+        return 0
+
+
+class UpstreamHandler(TransportHandler):
+    """The codec's handler on a connection to an endpoint; `Stream.owner` is the `UpstreamCall`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.shell = None
+
+    def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
+        call: UpstreamCall = stream.owner
+        if call is not None:
+            call.on_response_headers(block, end)
+        return 0
+
+    def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                credit: cython.int, end: cython.bint) -> cython.int:
+        call: UpstreamCall = stream.owner
+        if call is not None:
+            call.on_response_data(buf, start, n, credit, end)
+        else:
+            self.shell.conn.release(stream, credit)
+        return 0
+
+    def on_reset(self, stream: Stream, code: cython.uint, by_peer: cython.bint) -> cython.int:
+        call: UpstreamCall = stream.owner
+        if call is not None:
+            call.on_upstream_reset(code, by_peer)
+        return 0
+
+    def on_writable(self, stream: Stream | None) -> cython.int:
+        call: UpstreamCall
+        if stream is not None:
+            call = stream.owner
+            if call is not None:
+                call.on_upstream_writable()
+            return 0
+        if self.shell.blocked:
+            self.shell.blocked = False
+            for stream in self.shell.conn.all_streams():
+                call = stream.owner
+                if call is not None:
+                    call.on_upstream_writable()
+        return 0
+
+    def on_goaway(self, last_id: cython.uint, code: cython.uint, debug: bytes) -> cython.int:
+        self.pool.retire_connection(self.shell)
+        return 0
+
+    def on_settings(self) -> cython.int:
+        self.pool.serve_waiting()
+        return 0
+
+    def on_connected(self, transport: H2Transport) -> cython.int:
+        self.shell = transport
+        return 0
+
+    def on_lost(self, exc: object) -> cython.int:
+        shell: H2Transport = self.shell
+        self.pool.forget(shell)
+        stream: Stream
+        call: UpstreamCall
+        for stream in shell.conn.all_streams():
+            call = stream.owner
+            if call is not None:
+                call.on_upstream_lost()
+        return 0
+
+    def on_received(self) -> cython.int:
+        pool: Pool = self.pool
+        if pool.waiting or pool.retiring:
+            pool.settle(self.shell)
+        return 0
+
+    def on_write_resume(self) -> cython.int:
+        return self.on_writable(None)
+
+
+class Pool:
+    """The connections to one endpoint.
+
+    `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called twice.
+    """
+
+    def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double) -> None:
+        self.hub = hub
+        self.host = host
+        self.port = port
+        self.connect_timeout = connect_timeout
+        self.ready = []
+        self.retiring = []
+        self.connecting = 0
+        self.waiting = deque()
+        self.retired = False
+
+    def acquire(self) -> H2Transport:
+        """A connection with room for one more stream now, or None: then `wait()`."""
+        transport: H2Transport
+        for transport in self.ready:
+            if not transport.closing and transport.conn.can_open():
+                return transport
+        return None
+
+    def wait(self, call: UpstreamCall) -> cython.int:
+        """Queue `call` for the next connection or free stream, first come first served."""
+        if len(self.waiting) >= MAX_WAITING:
+            call.on_no_connection(errors.OVERLOADED, f"{MAX_WAITING} requests wait already")
+            return 0
+        self.waiting.append(call)
+        if self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS:
+            self.connecting += 1
+            spawn(f"connect {self.host}:{self.port}", self.connect())
+        return 0
+
+    def leave(self, call: UpstreamCall) -> cython.int:
+        """Take `call` out of the queue, if it is there."""
+        try:
+            self.waiting.remove(call)
+        except ValueError:
+            pass
+        return 0
+
+    async def connect(self) -> None:
+        """Open one connection; when that fails, everything that waits is told, and nothing was sent."""
+        transport = H2Transport(True, UpstreamHandler(self), self.hub)
+        reason: Any = None
+        detail = ""
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                await self.hub.loop.create_connection(lambda: transport, self.host, self.port)
+        except TimeoutError:
+            reason = errors.CONNECT_TIMEOUT
+            detail = f"{self.host}:{self.port} did not answer within {self.connect_timeout:g} s"
+        except OSError as exc:
+            reason = errors.CONNECT_FAILED
+            detail = f"{self.host}:{self.port}: {exc.strerror or exc}"
+        finally:
+            self.connecting -= 1
+        self.hub.touch()
+        if reason is not None:
+            transport.abort()
+            self.fail_waiting(reason, detail)
+        elif not transport.closed:
+            if self.retired:
+                transport.close()
+            else:
+                self.ready.append(transport)
+            self.serve_waiting()
+        else:
+            self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port}: closed at once")
+        self.hub.flush()
+
+    def fail_waiting(self, reason: Any, detail: str) -> None:
+        calls: list[UpstreamCall] = list(self.waiting)
+        self.waiting.clear()
+        call: UpstreamCall
+        for call in calls:
+            call.on_no_connection(reason, detail)
+
+    def serve_waiting(self) -> cython.int:
+        """Give free streams to those that wait; open another connection when there are none."""
+        transport: H2Transport
+        call: UpstreamCall
+        while self.waiting:
+            transport = self.acquire()
+            if transport is None:
+                if self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS and not self.retired:
+                    self.connecting += 1
+                    spawn(f"connect {self.host}:{self.port}", self.connect())
+                break
+            call = self.waiting.popleft()
+            call.on_connection(transport)
+        return 0
+
+    def settle(self, transport: H2Transport) -> cython.int:
+        """Streams of `transport` may have ended: give their places away, close it if it was retiring and this was the last."""
+        if self.waiting:
+            self.serve_waiting()
+        if self.retiring and transport.conn.active == 0 and not transport.closing and transport in self.retiring:
+            transport.close()
+        return 0
+
+    def retire_connection(self, transport: H2Transport) -> cython.int:
+        """No new streams on it; it closes when the last one ends."""
+        if transport in self.ready:
+            self.ready.remove(transport)
+            self.retiring.append(transport)
+        if transport.conn.active == 0:
+            transport.close()
+        if self.waiting:
+            self.serve_waiting()
+        return 0
+
+    def forget(self, transport: H2Transport) -> None:
+        if transport in self.ready:
+            self.ready.remove(transport)
+        elif transport in self.retiring:
+            self.retiring.remove(transport)
+        if self.waiting:
+            self.serve_waiting()
+
+    def retire(self) -> cython.int:
+        """The endpoint is gone: finish what is open, take nothing new."""
+        self.retired = True
+        transport: H2Transport
+        for transport in list(self.ready):
+            self.retire_connection(transport)
+        if self.connecting == 0:
+            self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port} has left the service")
+        return 0

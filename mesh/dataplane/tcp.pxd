@@ -1,0 +1,34 @@
+from mesh.dataplane.record cimport Record
+from mesh.dataplane.tcp_connection cimport Connection, Side
+from mesh.dataplane.tcp_reactor cimport Reactor, Watch
+
+
+cdef class Listener(Watch):
+    cdef TcpProxy proxy
+    cdef object paused
+
+
+cdef class TcpProxy:
+    cdef readonly Reactor reactor
+    cdef readonly object upstream
+    cdef readonly int kind
+    cdef readonly str service
+    cdef readonly object on_record
+    cdef readonly dict connecting
+    cdef long long accepted
+    cdef long long failed
+    cdef public long long connect_failures
+    cdef long long request_bytes
+    cdef long long response_bytes
+    cdef dict _open
+    cdef Listener _listener
+    cdef bint _draining
+    cdef object _empty
+    cdef object _connect_timer
+    cdef object _idle_timer
+
+    cpdef int watch_connect(self, Connection connection) except -1
+    cpdef int release(self, object target, object reason) except -1
+    cpdef int ended(self, Connection connection, object reason) except -1
+    cdef Record _record(self, Connection connection, object target, object reason, long long requested,
+                        long long responded)

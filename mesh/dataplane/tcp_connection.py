@@ -1,0 +1,439 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""One relayed TCP connection: find an endpoint that accepts, then bytes both ways until both have ended.
+
+What lives here: the sockets of a connection and their life. What this must not know: how an endpoint is picked,
+listeners, how records are exported.
+
+A direction is: read what is there, hand it to the other side's kernel buffer, and keep what did not fit (at most one
+read) until that side is writable; meanwhile nothing more is read, so the sender's window closes. FIN is passed on when
+everything before it was; the connection ends when both directions have. Whatever ends in another way is ended by RST on
+both sides, so that nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cython
+
+from mesh import errors
+from mesh.dataplane.tasks import spawn
+from mesh.dataplane.tcp_reactor import EDGES, MAX_READ, Reactor, Watch
+from mesh.errors import Reason
+
+if TYPE_CHECKING:
+    from mesh.dataplane.tcp import TcpProxy
+
+_log = logging.getLogger(__name__)
+
+# Connection.state
+_CONNECTING = cython.declare(cython.int, 0)
+_RELAYING = cython.declare(cython.int, 1)
+_DEAD = cython.declare(cython.int, 2)
+
+_IN = cython.declare(cython.int, select.EPOLLIN)
+_OUT = cython.declare(cython.int, select.EPOLLOUT)
+_ERR = cython.declare(cython.int, select.EPOLLERR)
+_HUP = cython.declare(cython.int, select.EPOLLHUP)
+_RDHUP = cython.declare(cython.int, select.EPOLLRDHUP)
+_EDGES = cython.declare(cython.uint, EDGES)
+_LARGEST = cython.declare(cython.int, MAX_READ)
+
+# Nothing was sent before the connection stood, so another endpoint may be tried; Envoy tries once, HAProxy three times.
+MAX_CONNECT_ATTEMPTS = cython.declare(cython.int, 3)
+# Before the only endpoint there is gets tried again, in seconds, times the number of attempts so far.
+_AGAIN_AFTER = 0.05
+# A read starts with this many bytes and doubles after two full ones up to MAX_READ: idle and chatty connections
+# then never carry much over, bulk ones reach the fastest size after a few reads.
+_FIRST_READ = cython.declare(cython.int, 32_768)
+# Reads in a row before the others get their turn.
+_ROUNDS = cython.declare(cython.int, 8)
+# What all connections together may carry over before each read is limited to _FIRST_READ again.
+_CARRY_LIMIT = cython.declare(cython.longlong, 33_554_432)
+RST_ON_CLOSE = b"\x01\0\0\0\0\0\0\0"  # struct linger {1, 0}
+
+
+class Target(Protocol):
+    """An endpoint picked: `endpoint` is its resource name, `why` what picked it."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+
+
+class Upstream(Protocol):
+    """Where connections go. Timeouts in seconds; they are read anew for each connection."""
+
+    @property
+    def connect_timeout(self) -> float: ...
+    @property
+    def idle_timeout(self) -> float: ...
+
+    def pick(self, source: str, tried: list[Target]) -> Target | None:
+        """Return an endpoint for a connection from the address `source`, None when there is none to be had.
+
+        `tried` are those that failed this connection already, in order. Each target returned is given back exactly
+        once.
+        """
+
+    def released(self, target: Target, ok: bool, reason: Reason | None) -> None:
+        """The connection is over, or never stood. `ok` is False when that was the endpoint's fault."""
+
+
+class Side(Watch):
+    """One socket of a connection. `sent` bytes have been handed to it; `pending[at:]` still has to be."""
+
+    def __init__(self, sock: socket.socket, connection: Connection) -> None:
+        Watch.__init__(self, sock)
+        self.connection: Any = connection
+        self.peer: Any = None
+        self.pending: Any = None
+        self.at = 0
+        self.size = _FIRST_READ
+        self.full = 0
+        self.sent = 0
+        self.readable = False
+        self.hung_up = False
+        self.ended = False
+        self.fin_sent = False
+
+    def on_event(self, mask: cython.uint) -> cython.int:
+        connection: Connection = self.connection
+        if mask & (_IN | _RDHUP | _HUP | _ERR):
+            self.readable = True
+            if mask & (_RDHUP | _HUP | _ERR):
+                self.hung_up = True
+        if connection.state == _RELAYING:
+            if mask & (_IN | _RDHUP | _HUP | _ERR):
+                connection.pump(self)
+            if mask & _ERR and connection.state == _RELAYING:
+                connection.broken(self)  # what was read before the reset has been passed on as far as it went
+            elif mask & _OUT and self.pending is not None and connection.state == _RELAYING:
+                connection.pump(self.peer)
+        elif connection.state == _CONNECTING:
+            if self is not connection.down:
+                if mask & (_OUT | _ERR | _HUP):
+                    connection.on_connect()
+            elif mask & (_ERR | _HUP):
+                connection.broken(self)
+        return 0
+
+    def on_again(self) -> cython.int:
+        if self.connection.state == _RELAYING:
+            self.connection.pump(self)
+        return 0
+
+    def on_error(self) -> cython.int:
+        self.connection.finish(errors.CONNECTION_LOST)
+        return 0
+
+
+class Connection:
+    """A connection from a caller (`down`) to an endpoint (`up`, None before there is one)."""
+
+    def __init__(self, proxy: TcpProxy, sock: socket.socket, source: str) -> None:
+        self.proxy = proxy
+        self.reactor = proxy.reactor
+        self.source = source
+        self.state = _CONNECTING
+        self.active = proxy.reactor.now
+        self.started_ns = time.time_ns() if proxy.on_record is not None else 0
+        self.target: Any = None
+        self.last_target: Target | None = None
+        self.failure: Any = None
+        self.addresses: list[tuple[int, Any]] = []
+        self.tried: list[Target] | None = None
+        self.events: list[tuple[int, str, dict[str, Any]]] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.attempts = 0
+        self.up: Any = None
+        self.down = Side(sock, self)
+
+    # -- until there is an endpoint
+
+    def start(self) -> cython.int:
+        self.down.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reactor.add(self.down, _EDGES)
+        self.attempt()
+        return 0
+
+    def attempt(self) -> None:
+        """Pick endpoints until one may connect or none is left."""
+        self.timer = None
+        try:
+            while self.state == _CONNECTING:
+                target = self.proxy.upstream.pick(self.source, self.tried if self.tried is not None else [])
+                if target is None:
+                    self.finish(errors.NO_HEALTHY_UPSTREAM if self.failure is None else self.failure)
+                    return
+                self.target = target
+                self.attempts += 1
+                family = _family(target.host)
+                if family == 0:
+                    spawn(f"resolve {target.host}", self._resolve(target))
+                    return
+                self.addresses = [(family, (target.host, target.port))]
+                if self._connect() or not self._may_pick_again():
+                    return
+        except Exception:
+            _log.exception("no endpoint for a connection to %s", self.proxy.service)
+            self.finish(errors.CONNECT_FAILED)
+
+    async def _resolve(self, target: Target) -> None:
+        try:
+            async with asyncio.timeout(self.proxy.upstream.connect_timeout):
+                found = await self.reactor.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            self.failure, found = errors.CONNECT_TIMEOUT, []
+        except (OSError, UnicodeError):
+            self.failure, found = errors.CONNECT_FAILED, []
+        if self.state == _CONNECTING and self.target is target:
+            self.addresses = [(family, address) for family, _, _, _, address in found]
+            if not self._connect() and self._may_pick_again():
+                self.attempt()
+
+    def _connect(self) -> bool:
+        """Start connecting to the next of `addresses`; False when none is left, and why is in `failure`."""
+        while self.addresses:
+            family, address = self.addresses.pop(0)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            except OSError as error:
+                _log.warning("no socket to reach %s with: %s", self.target.endpoint, error.strerror)
+                self.failure = errors.OVERLOADED
+                return False
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                status = sock.connect_ex(address)
+            except (OSError, UnicodeError, TypeError):
+                status = errno.EINVAL
+            if status in (0, errno.EINPROGRESS):
+                self.up = Side(sock, self)
+                self.up.peer = self.down
+                self.down.peer = self.up
+                self.reactor.add(self.up, _EDGES)
+                self.proxy.watch_connect(self)
+                return True
+            sock.close()
+            self.failure = errors.CONNECT_FAILED
+        return False
+
+    def on_connect(self) -> cython.int:
+        """The kernel has decided on the connection to the endpoint."""
+        up: Side = self.up
+        down: Side = self.down
+        self.proxy.connecting.pop(self, None)
+        if up.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0 or _is_to_itself(up.sock, self.target.port):
+            self._drop_up()
+            self.failure = errors.CONNECT_FAILED
+            if not self._connect() and self._may_pick_again():
+                self.attempt()
+            return 0
+        self.state = _RELAYING
+        self.active = self.reactor.now
+        if down.readable:
+            self.pump(down)
+        if up.readable and self.state == _RELAYING:
+            self.pump(up)
+        return 0
+
+    def on_connect_timeout(self) -> None:
+        self._drop_up()
+        self.failure = errors.CONNECT_TIMEOUT
+        if self._may_pick_again():
+            self.attempt()
+
+    def _drop_up(self) -> cython.int:
+        up: Side = self.up
+        up.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+        self.reactor.remove(up)
+        up.peer = None
+        up.connection = None
+        self.down.peer = None
+        self.up = None
+        return 0
+
+    def _may_pick_again(self) -> bool:
+        """Give the target back as failed. True to pick another now; otherwise the rest is arranged."""
+        proxy: TcpProxy = self.proxy
+        target = self.target
+        failure: Reason = self.failure
+        proxy.connect_failures += 1
+        if self.started_ns:
+            if self.events is None:
+                self.events = []
+            self.events.append((time.time_ns(), "connect_failed",
+                                {"mesh.endpoint": target.endpoint, "mesh.reason": failure.code}))
+        self.last_target = target
+        self.target = None
+        proxy.release(target, failure)
+        if self.attempts >= MAX_CONNECT_ATTEMPTS:
+            self.finish(failure)
+            return False
+        if self.tried is None:
+            self.tried = []
+        again: bool = any(other.endpoint == target.endpoint for other in self.tried)
+        self.tried.append(target)
+        if again:
+            self.timer = self.reactor.call_at(self.reactor.now + _AGAIN_AFTER * self.attempts, self.attempt)
+        return not again
+
+    # -- bytes
+
+    def pump(self, source: Side) -> cython.int:
+        """Move bytes from `source` to its peer until one of them would block or this turn is over."""
+        reactor: Reactor = self.reactor
+        sink: Side = source.peer
+        view = reactor.view
+        rounds: cython.int = 0
+        count: cython.Py_ssize_t
+        moved: cython.Py_ssize_t
+        limit: cython.Py_ssize_t
+        while True:
+            if sink.pending is not None and self.flush(sink) == 0:
+                return 0
+            if source.ended:
+                self.pass_end(source, sink)
+                return 0
+            if not source.readable:
+                return 0
+            if rounds == _ROUNDS:
+                reactor.defer(source)
+                return 0
+            rounds += 1
+            limit = source.size if reactor.carried < _CARRY_LIMIT else _FIRST_READ
+            try:
+                count = source.sock.recv_into(view, limit)
+            except BlockingIOError:
+                source.readable = False
+                return 0
+            except OSError:
+                self.broken(source)
+                return 0
+            if count == 0:
+                source.ended = True
+                continue
+            self.active = reactor.now
+            if count == limit:
+                source.full += 1
+                if source.full >= 2 and source.size < _LARGEST:
+                    source.size *= 2
+                    source.full = 0
+            else:
+                source.full = 0
+                source.readable = source.hung_up  # a short read empties a stream socket (epoll(7)), but for a FIN
+            try:
+                moved = sink.sock.send(view[:count])
+            except BlockingIOError:
+                moved = 0
+            except OSError:
+                self.broken(sink)
+                return 0
+            sink.sent += moved
+            if moved < count:
+                sink.pending = memoryview(bytes(view[moved:count]))
+                sink.at = 0
+                reactor.carried += count - moved
+                return 0
+
+    def flush(self, sink: Side) -> cython.int:
+        """Send what is pending; 1 when all of it is gone, 0 when the socket blocks or broke."""
+        moved: cython.Py_ssize_t
+        left: cython.Py_ssize_t = len(sink.pending) - sink.at
+        try:
+            moved = sink.sock.send(sink.pending[sink.at:])
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.broken(sink)
+            return 0
+        self.active = self.reactor.now
+        self.reactor.carried -= moved
+        sink.sent += moved
+        if moved < left:
+            sink.at += moved
+            return 0
+        sink.pending = None
+        return 1
+
+    def pass_end(self, source: Side, sink: Side) -> cython.int:
+        """`source` has sent FIN and everything before it has been passed on."""
+        if not sink.fin_sent:
+            sink.fin_sent = True
+            try:
+                sink.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.broken(sink)
+                return 0
+        if source.fin_sent:
+            self.finish(None)
+        return 0
+
+    # -- the end
+
+    def broken(self, side: Side) -> cython.int:
+        """`side` was reset, or failed in another way."""
+        down: Side = self.down
+        if side is down:
+            self.finish(errors.CALLER_GONE)
+        elif (self.state == _RELAYING and side.sent == 0 and side.pending is None and not side.fin_sent
+                and down.sent == 0 and down.pending is None):
+            # The endpoint accepted and reset: nothing went either way, so this is one more way of not connecting.
+            self.state = _CONNECTING
+            self._drop_up()
+            self.failure = errors.CONNECTION_LOST
+            if self._may_pick_again():
+                self.attempt()
+        else:
+            self.finish(errors.CONNECTION_LOST)
+        return 0
+
+    def finish(self, reason: Reason | None) -> cython.int:
+        """Close both sides, by RST unless `reason` is None, and give everything back."""
+        side: Side | None
+        if self.state == _DEAD:
+            return 0
+        self.state = _DEAD
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        for side in (self.down, self.up):
+            if side is None:
+                continue
+            if side.pending is not None:
+                self.reactor.carried -= len(side.pending) - side.at
+                side.pending = None
+            if reason is not None:
+                side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+            self.reactor.remove(side)
+            side.peer = None
+            side.connection = None
+        self.proxy.ended(self, reason)
+        return 0
+
+
+def _family(host: str) -> int:
+    """AF_INET or AF_INET6 for a literal address, 0 for a name."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return 0
+    return family
+
+
+def _is_to_itself(sock: socket.socket, port: int) -> bool:
+    """TCP's simultaneous open: a connect to a dead local port in the ephemeral range may be given that port itself."""
+    own = sock.getsockname()
+    return bool(own[1] == port) and own == sock.getpeername()

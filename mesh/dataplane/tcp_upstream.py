@@ -1,0 +1,62 @@
+"""Where TCP connections go: a cluster's picker, as the relay wants to ask it.
+
+What lives here: the adapter from `Cluster` to the relay's `Upstream`. What this must not know: sockets, bytes.
+"""
+
+from __future__ import annotations
+
+from mesh import errors
+from mesh.balance.node import Node
+from mesh.balance.source_ip_hash import source_key
+from mesh.dataplane.cluster import Cluster
+
+
+class PickedEndpoint:
+    """One picked endpoint; what the relay knows of it."""
+
+    __slots__ = ("endpoint", "host", "node", "port", "why")
+
+    def __init__(self, node: Node, why: str) -> None:
+        self.node = node
+        self.why = why
+        self.host: str = node.endpoint.host
+        self.port: int = node.endpoint.port
+        self.endpoint: str = node.endpoint.resource
+
+
+class ClusterUpstream:
+    """The relay's view of a cluster: one pick per connection attempt, one verdict when it is over."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def connect_timeout(self) -> float:
+        return self._cluster.connect_timeout
+
+    @property
+    def idle_timeout(self) -> float:
+        service = self._cluster.service
+        return service.timeout.idle if service is not None else 3600.0
+
+    def pick(self, source: str, tried: list[PickedEndpoint]) -> PickedEndpoint | None:
+        """The endpoint for one more attempt; counts as in flight until `released`."""
+        cluster = self._cluster
+        cluster.hub.touch()
+        if cluster.service is None:
+            return None
+        node = cluster.pick(source_key(source), [target.node for target in tried] or None)
+        if node is None:
+            return None
+        node.in_flight += 1
+        return PickedEndpoint(node, cluster.why)
+
+    def released(self, target: PickedEndpoint, ok: bool, reason: errors.Reason | None) -> None:
+        """The attempt is over: `ok` False when the endpoint is to blame."""
+        cluster = self._cluster
+        cluster.hub.touch()
+        target.node.in_flight -= 1
+        if ok:
+            cluster.succeeded(target.node)
+        elif reason is None or reason.fault is errors.Fault.UPSTREAM:
+            cluster.failed(target.node)

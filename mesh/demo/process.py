@@ -1,0 +1,148 @@
+"""The demo's processes: started with a ready line, killed whole, stopped for certain.
+
+What lives here: one process tree of ours at a time, its log and its end. What this must not know: what runs in it. Only
+processes started here are ever signalled, by their ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mesh.dataplane.tasks import spawn
+from mesh.errors import MeshError
+
+
+class ProcessFailed(MeshError):
+    """A process of the demo ended or stayed silent when it should have been ready; holds the end of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing listens on; another process may still take one before it is used."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def descendants(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """Return the process and all that stem from it, parents first; a process that has ended has none."""
+    parents: dict[int, list[int]] = {}
+    for stat in proc.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # "pid (name) state ppid ...": the name may hold anything, also ')'.
+            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found = [pid] if (proc / str(pid)).exists() else []
+    for one in found:
+        found.extend(parents.get(one, ()))
+    return found
+
+
+class Process:
+    """One program with what it starts, in a session of its own; output goes to `log`."""
+
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.argv = list(argv)
+        self.env = dict(env)
+        self.log = log
+        self.ready: dict[str, Any] = {}  # the program's ready line
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Id of the program itself; ProcessFailed before it was started."""
+        if self._process is None:
+            raise ProcessFailed(f"{self.name} was not started")
+        return self._process.pid
+
+    async def start(self, timeout: float) -> None:
+        """Start the program with `--ready-fd` and return once it has written its first line there.
+
+        Raises ProcessFailed with the end of its log when it ends or `timeout` seconds pass before that.
+        """
+        read_end, write_end = os.pipe()
+        argv = [part if part != "{ready-fd}" else str(write_end) for part in self.argv]
+        # Should the demo itself be killed the kernel tells its children, so that nothing is left behind.
+        if (setpriv := shutil.which("setpriv")) is not None:
+            argv[:0] = [setpriv, "--pdeathsig", "TERM"]
+        try:
+            with self.log.open("ab") as output:
+                self._process = await asyncio.create_subprocess_exec(
+                    *argv, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                    pass_fds=(write_end,), start_new_session=True)
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        # The pipe stays open for later lines ("drained"), which would otherwise break the writer.
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
+        try:
+            line = await asyncio.wait_for(reader.readline(), timeout)
+        except TimeoutError:
+            raise ProcessFailed(f"{self.name} was not ready after {timeout:g} s\n{self.tail()}") from None
+        if not line:
+            raise ProcessFailed(f"{self.name} ended before it was ready\n{self.tail()}")
+        self.ready = json.loads(line)
+        spawn(f"lines of {self.name}", _discard(reader))
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the end of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+    async def kill(self) -> int:
+        """SIGKILL the whole tree at once, no goodbye; return how many processes that were."""
+        if not self.running or self._process is None:
+            return 0
+        pids = descendants(self._process.pid)
+        _signal(pids, signal.SIGKILL)
+        await self._process.wait()
+        return len(pids)
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM the program, and after `grace` seconds SIGKILL what is left of its tree."""
+        if self._process is None:
+            return
+        pids = descendants(self._process.pid) if self.running else []
+        if self.running:
+            _signal([self._process.pid], signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), grace)
+        # By session, so that an id given anew to a stranger is never hit.
+        _signal([pid for pid in pids if _session(pid) == self._process.pid], signal.SIGKILL)
+        if self.running:
+            await self._process.wait()
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    while await reader.readline():
+        pass
+
+
+def _session(pid: int) -> int:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return -1
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

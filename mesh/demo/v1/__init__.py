@@ -1,0 +1,1 @@
+"""Code generated from `proto/mesh/demo/v1`; `make gen` writes it anew."""

@@ -1,0 +1,114 @@
+"""Which outcomes are worth another attempt, and safe.
+
+What lives here: one pure function from (policy, what happened, what the request is) to a verdict that says why. What
+this must not know: budgets, delays, endpoints, the response's bytes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from mesh.errors import (
+    DEADLINE,
+    DRAIN_DEADLINE,
+    NO_ENDPOINTS,
+    NO_HEALTHY_UPSTREAM,
+    NOT_DELIVERED,
+    OVERLOADED,
+    UPSTREAM_STATUS,
+    Fault,
+    Reason,
+)
+from mesh.model.values import RETRYABLE_CODES, RetryPolicy
+
+# By number. RETRYABLE_CODES has those from 2 on in their order.
+STATUS_NAMES = ("OK", "CANCELLED", *RETRYABLE_CODES)
+
+
+class Verdict(NamedTuple):
+    """`retry`: try again, if the budget allows. `why`: one phrase for spans and logs."""
+
+    retry: bool
+    why: str
+
+
+NO_FAILURE = Verdict(False, "no failure")
+COMMITTED = Verdict(False, "the response has begun")
+ATTEMPTS_USED = Verdict(False, "all attempts used")
+TOO_LARGE = Verdict(False, "the body exceeds replay_bytes")
+CALLER_FAULT = Verdict(False, "the caller's doing")
+OUT_OF_TIME = Verdict(False, "the deadline passed")
+SHUTTING_DOWN = Verdict(False, "the sidecar is shutting down")
+NO_OTHER = Verdict(False, "no endpoint to try")
+OVERLOAD = Verdict(False, "the sidecar is overloaded")
+CODE_NOT_LISTED = Verdict(False, "the status is not in retry.codes")
+MAY_HAVE_RUN = Verdict(False, "the app may have run it, and it is not declared idempotent")
+NOT_SENT = Verdict(True, "not sent")
+REFUSED_DELIVERY = Verdict(True, "not delivered")
+KEYED = Verdict(True, "idempotency-key")
+IDEMPOTENT = Verdict(True, "idempotent method")
+
+
+def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int, path: bytes, idempotency_key: bool,
+                 attempt: int, replayable: bool, committed: bool) -> Verdict:
+    """Return whether a request whose attempt ended may be tried again, and why.
+
+    `reason`: why the mesh calls the attempt failed; None for a response that is judged by its status alone.
+    `grpc_status`: of the endpoint's response, -1 where it sent none. An HTTP response that is no gRPC counts with the
+    code that gRPC maps its status to, or with -1 (never repeated). `attempt`: the one that ended, 1 is the first.
+    `replayable`: all the body's bytes so far are still there. `committed`: response headers went to the caller.
+
+    The rules, of which the first that fits decides; `proto/mesh/v1/service.proto` is their specification:
+    1. no failure, or a response that has begun: no;
+    2. the caller's doing, our own shutdown, a passed deadline, no endpoint to go to, our own overload: no;
+    3. attempts used up, or the body is gone: no;
+    4. a response with a status (also one by which the callee's sidecar says that it did not deliver): only if the
+       status is in `policy.codes`, for a callee that says RESOURCE_EXHAUSTED does not mean "again";
+    5. what never reached the app: yes, whatever the method;
+    6. what may have reached it: only with an idempotency key or a method declared idempotent.
+    """
+    answered = reason is None or reason is UPSTREAM_STATUS
+    if reason is None and grpc_status <= 0:
+        return NO_FAILURE
+    if committed:
+        return COMMITTED
+    if reason is not None:
+        if reason.fault is Fault.CALLER:
+            return CALLER_FAULT
+        final = _FINAL.get(reason.code)
+        if final is not None:
+            return final
+    if attempt >= policy.max_attempts:
+        return ATTEMPTS_USED
+    if not replayable:
+        return TOO_LARGE
+    if ((answered or (reason is NOT_DELIVERED and grpc_status >= 0))
+            and (not 0 <= grpc_status < len(STATUS_NAMES) or STATUS_NAMES[grpc_status] not in policy.codes)):
+        return CODE_NOT_LISTED
+    if reason is NOT_DELIVERED:
+        return REFUSED_DELIVERY
+    if reason is not None and not reason.sent_anything:
+        return NOT_SENT
+    if idempotency_key:
+        return KEYED
+    if is_idempotent(policy.idempotent_methods, path):
+        return IDEMPOTENT
+    return MAY_HAVE_RUN
+
+
+_FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NO_ENDPOINTS.code: NO_OTHER,
+          NO_HEALTHY_UPSTREAM.code: NO_OTHER, OVERLOADED.code: OVERLOAD}
+
+
+def is_idempotent(methods: tuple[str, ...], path: bytes) -> bool:
+    """Return whether `path`, up to a `?`, is one of the declared ones or begins with one that ends in `*`."""
+    exact, prefixes = _compiled(methods)
+    path = path.partition(b"?")[0]
+    return path in exact or path.startswith(prefixes)
+
+
+@lru_cache(maxsize=256)  # one entry per policy in force
+def _compiled(methods: tuple[str, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    return (frozenset(method.encode() for method in methods if not method.endswith("*")),
+            tuple(method[:-1].encode() for method in methods if method.endswith("*")))

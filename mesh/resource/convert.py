@@ -1,0 +1,197 @@
+"""Messages of `proto/mesh/v1` <-> values of mesh.model: the one conversion.
+
+What lives here: both directions for Service and Endpoint. What this must not know: where a message came from, YAML.
+`x_from_proto` puts the default where a field is absent and raises InvalidResource with the field's path
+(`retry.max_attempts`); `x_to_proto` states every field, so that a message means the same to a reader with other
+defaults. Going there and back gives an equal value (durations have nanosecond resolution).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from mesh.errors import InvalidResource
+from mesh.model.values import (
+    Algorithm,
+    BalancePolicy,
+    Endpoint,
+    Health,
+    Locality,
+    OutlierPolicy,
+    Protocol,
+    RetryPolicy,
+    Service,
+    TimeoutPolicy,
+)
+from mesh.v1 import endpoint_pb2, service_pb2
+
+V = TypeVar("V")
+_NANOS = 1_000_000_000
+
+_PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2: Protocol.HTTP2,
+              service_pb2.PROTOCOL_GRPC: Protocol.GRPC}
+_ALGORITHMS = {service_pb2.ALGORITHM_ROUND_ROBIN: Algorithm.ROUND_ROBIN,
+               service_pb2.ALGORITHM_WEIGHTED_ROUND_ROBIN: Algorithm.WEIGHTED_ROUND_ROBIN,
+               service_pb2.ALGORITHM_RANDOM: Algorithm.RANDOM,
+               service_pb2.ALGORITHM_SOURCE_IP_HASH: Algorithm.SOURCE_IP_HASH,
+               service_pb2.ALGORITHM_LEAST_CONNECTIONS: Algorithm.LEAST_CONNECTIONS,
+               service_pb2.ALGORITHM_POWER_OF_TWO: Algorithm.POWER_OF_TWO}
+_HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,
+            endpoint_pb2.HEALTH_DRAINING: Health.DRAINING}
+_PROTOCOL_NUMBERS = {value: number for number, value in _PROTOCOLS.items()}
+_ALGORITHM_NUMBERS = {value: number for number, value in _ALGORITHMS.items()}
+_HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
+
+_RETRY, _TIMEOUT, _OUTLIER = RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
+
+
+def service_from_proto(message: service_pb2.Service) -> Service:
+    """Return the value of `message`, or raise InvalidResource."""
+    return Service(name=message.name,
+                   protocol=protocol_from_proto(message.protocol),
+                   balance=_under("balance", _balance, message.balance),
+                   retry=_under("retry", _retry, message.retry),
+                   timeout=_under("timeout", _timeout, message.timeout),
+                   outlier=_under("outlier", _outlier, message.outlier))
+
+
+def service_to_proto(service: Service) -> service_pb2.Service:
+    """Return `service` as a message with every field set."""
+    retry, timeout, outlier = service.retry, service.timeout, service.outlier
+    return service_pb2.Service(
+        name=service.name,
+        protocol=_PROTOCOL_NUMBERS[service.protocol],
+        balance=service_pb2.BalancePolicy(algorithm=_ALGORITHM_NUMBERS[service.balance.algorithm]),
+        retry=service_pb2.RetryPolicy(
+            max_attempts=retry.max_attempts,
+            codes=sorted(retry.codes),
+            idempotent_methods=retry.idempotent_methods,
+            budget_ratio=retry.budget_ratio,
+            budget_min_per_second=retry.budget_min_per_second,
+            budget_window=duration_to_proto(retry.budget_window),
+            backoff_base=duration_to_proto(retry.backoff_base),
+            backoff_max=duration_to_proto(retry.backoff_max),
+            replay_bytes=retry.replay_bytes),
+        timeout=service_pb2.TimeoutPolicy(
+            connect=duration_to_proto(timeout.connect),
+            request=duration_to_proto(timeout.request),
+            idle=duration_to_proto(timeout.idle)),
+        outlier=service_pb2.OutlierPolicy(
+            consecutive_failures=outlier.consecutive_failures,
+            base_ejection_time=duration_to_proto(outlier.base_ejection_time),
+            max_ejection_time=duration_to_proto(outlier.max_ejection_time),
+            max_ejection_ratio=outlier.max_ejection_ratio))
+
+
+def endpoint_from_proto(message: endpoint_pb2.Endpoint) -> Endpoint:
+    """Return the value of `message`, or raise InvalidResource."""
+    return Endpoint(service=message.service,
+                    name=message.name,
+                    host=message.host,
+                    port=message.port,
+                    weight=message.weight if message.HasField("weight") else 1,
+                    locality=_under("locality", _locality, message.locality),
+                    health=_enum("health", message.health, _HEALTHS, Health.HEALTHY),
+                    metadata=tuple(message.metadata.items()))
+
+
+def endpoint_to_proto(endpoint: Endpoint) -> endpoint_pb2.Endpoint:
+    """Return `endpoint` as a message with every field set."""
+    return endpoint_pb2.Endpoint(
+        service=endpoint.service,
+        name=endpoint.name,
+        host=endpoint.host,
+        port=endpoint.port,
+        weight=endpoint.weight,
+        locality=endpoint_pb2.Locality(region=endpoint.locality.region, zone=endpoint.locality.zone),
+        health=_HEALTH_NUMBERS[endpoint.health],
+        metadata=dict(endpoint.metadata))
+
+
+def protocol_from_proto(number: int, field: str = "protocol") -> Protocol:
+    """Return the protocol of a field of that type; unspecified means gRPC."""
+    return _enum(field, number, _PROTOCOLS, Protocol.GRPC)
+
+
+def protocol_to_proto(protocol: Protocol) -> service_pb2.Protocol:
+    """Return the number of `protocol`."""
+    return _PROTOCOL_NUMBERS[protocol]
+
+
+def duration_from_proto(field: str, duration: Duration) -> float:
+    """Return seconds; raise InvalidResource where `duration` breaks the rules of its type."""
+    seconds, nanos = duration.seconds, duration.nanos
+    if not -_NANOS < nanos < _NANOS or seconds * nanos < 0 or not -315_576_000_000 <= seconds <= 315_576_000_000:
+        raise InvalidResource(field, f"{seconds} s and {nanos} ns are no google.protobuf.Duration")
+    return (seconds * _NANOS + nanos) / _NANOS
+
+
+def duration_to_proto(seconds: float) -> Duration:
+    """Return `seconds`, rounded to the nanosecond."""
+    whole, nanos = divmod(round(seconds * _NANOS), _NANOS)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _balance(message: service_pb2.BalancePolicy) -> BalancePolicy:
+    return BalancePolicy(_enum("algorithm", message.algorithm, _ALGORITHMS, Algorithm.POWER_OF_TWO))
+
+
+def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=message.max_attempts or _RETRY.max_attempts,
+        codes=frozenset(message.codes) or _RETRY.codes,
+        idempotent_methods=tuple(message.idempotent_methods),
+        budget_ratio=_present(message, "budget_ratio", _RETRY.budget_ratio),
+        budget_min_per_second=_present(message, "budget_min_per_second", _RETRY.budget_min_per_second),
+        budget_window=_seconds(message, "budget_window", _RETRY.budget_window),
+        backoff_base=_seconds(message, "backoff_base", _RETRY.backoff_base),
+        backoff_max=_seconds(message, "backoff_max", _RETRY.backoff_max),
+        replay_bytes=_present(message, "replay_bytes", _RETRY.replay_bytes))
+
+
+def _timeout(message: service_pb2.TimeoutPolicy) -> TimeoutPolicy:
+    return TimeoutPolicy(connect=_seconds(message, "connect", _TIMEOUT.connect),
+                         request=_seconds(message, "request", _TIMEOUT.request),
+                         idle=_seconds(message, "idle", _TIMEOUT.idle))
+
+
+def _outlier(message: service_pb2.OutlierPolicy) -> OutlierPolicy:
+    return OutlierPolicy(
+        consecutive_failures=_present(message, "consecutive_failures", _OUTLIER.consecutive_failures),
+        base_ejection_time=_seconds(message, "base_ejection_time", _OUTLIER.base_ejection_time),
+        max_ejection_time=_seconds(message, "max_ejection_time", _OUTLIER.max_ejection_time),
+        max_ejection_ratio=_present(message, "max_ejection_ratio", _OUTLIER.max_ejection_ratio))
+
+
+def _locality(message: endpoint_pb2.Locality) -> Locality:
+    return Locality(message.region, message.zone)
+
+
+def _under(field: str, read: Callable[[Any], V], message: Any) -> V:
+    try:
+        return read(message)
+    except InvalidResource as error:
+        raise error.under(field) from None
+
+
+def _enum(field: str, number: int, values: dict[Any, V], default: V) -> V:
+    if number == 0:
+        return default
+    value = values.get(number)
+    if value is None:
+        raise InvalidResource(field, f"{number} is none of 0..{max(values)}")
+    return value
+
+
+def _present(message: Any, field: str, default: V) -> V:
+    if not message.HasField(field):
+        return default
+    value: V = getattr(message, field)
+    return value
+
+
+def _seconds(message: Any, field: str, default: float) -> float:
+    return duration_from_proto(field, getattr(message, field)) if message.HasField(field) else default

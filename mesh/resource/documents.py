@@ -1,0 +1,278 @@
+"""Plain dicts, as they stand in YAML, JSON and TOML, <-> values of mesh.model.
+
+What lives here: both directions, and what a document looks like. What this must not know: files, line numbers,
+protobuf.
+
+A document is a mapping of one of two forms:
+- one resource: `kind: Service` or `kind: Endpoint`, and its fields beside it;
+- several: `services:` and `endpoints:`, each a list of mappings with the fields of one resource.
+
+The fields are those of `proto/mesh/v1`, by those names; one left out, or null, means its default. Enum values are
+written short (`grpc`, `power_of_two`) or as in the .proto (`PROTOCOL_GRPC`), in either case; durations as `250ms`,
+`1.5s`, `2m`, `1h` or a number of seconds. Anything else is refused: InvalidResource with the path,
+`services[0].retry.max_attempts`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from mesh.errors import InvalidResource
+from mesh.model.values import (
+    Algorithm,
+    BalancePolicy,
+    Endpoint,
+    Health,
+    Locality,
+    OutlierPolicy,
+    Protocol,
+    RetryPolicy,
+    Service,
+    TimeoutPolicy,
+)
+
+Resource = Service | Endpoint
+_Read = Callable[[Any, str], Any]
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def from_document(document: object) -> list[tuple[str, Resource]]:
+    """Return the resources of one document in its order, each with its path in it ("" for a document that is one)."""
+    if not isinstance(document, Mapping):
+        raise InvalidResource("", f"expected a mapping with `kind`, or with `services` and `endpoints`, "
+                                  f"not {_seen(document)}")
+    if "kind" in document:
+        kind = document["kind"]
+        if kind not in ("Service", "Endpoint"):
+            raise InvalidResource("kind", f"{_seen(kind)} is neither Service nor Endpoint")
+        fields = {key: value for key, value in document.items() if key != "kind"}
+        return [("", service_from_document(fields) if kind == "Service" else endpoint_from_document(fields))]
+    _refuse_unknown(document, ("services", "endpoints", "kind"), "")
+    found: list[tuple[str, Resource]] = []
+    for index, entry in enumerate(_list(document.get("services"), "services")):
+        path = f"services[{index}]"
+        found.append((path, service_from_document(entry, path)))
+    for index, entry in enumerate(_list(document.get("endpoints"), "endpoints")):
+        path = f"endpoints[{index}]"
+        found.append((path, endpoint_from_document(entry, path)))
+    return found
+
+
+def service_from_document(fields: object, path: str = "") -> Service:
+    """Return the Service with these fields; `path` is where they stand, for errors."""
+    service: Service = _build(Service, _SERVICE, ("name",), fields, path)
+    return service
+
+
+def endpoint_from_document(fields: object, path: str = "") -> Endpoint:
+    """Return the Endpoint with these fields; `path` is where they stand, for errors."""
+    endpoint: Endpoint = _build(Endpoint, _ENDPOINT, ("service", "name", "host", "port"), fields, path)
+    return endpoint
+
+
+def service_to_document(service: Service) -> dict[str, Any]:
+    """Return all fields of `service`; service_from_document gives it back."""
+    retry, timeout, outlier = service.retry, service.timeout, service.outlier
+    return {
+        "name": service.name,
+        "protocol": service.protocol.value,
+        "balance": {"algorithm": service.balance.algorithm.value},
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "codes": sorted(retry.codes),
+            "idempotent_methods": list(retry.idempotent_methods),
+            "budget_ratio": retry.budget_ratio,
+            "budget_min_per_second": retry.budget_min_per_second,
+            "budget_window": format_duration(retry.budget_window),
+            "backoff_base": format_duration(retry.backoff_base),
+            "backoff_max": format_duration(retry.backoff_max),
+            "replay_bytes": retry.replay_bytes,
+        },
+        "timeout": {
+            "connect": format_duration(timeout.connect),
+            "request": format_duration(timeout.request),
+            "idle": format_duration(timeout.idle),
+        },
+        "outlier": {
+            "consecutive_failures": outlier.consecutive_failures,
+            "base_ejection_time": format_duration(outlier.base_ejection_time),
+            "max_ejection_time": format_duration(outlier.max_ejection_time),
+            "max_ejection_ratio": outlier.max_ejection_ratio,
+        },
+    }
+
+
+def endpoint_to_document(endpoint: Endpoint) -> dict[str, Any]:
+    """Return all fields of `endpoint`; endpoint_from_document gives it back."""
+    return {
+        "service": endpoint.service,
+        "name": endpoint.name,
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "weight": endpoint.weight,
+        "locality": {"region": endpoint.locality.region, "zone": endpoint.locality.zone},
+        "health": endpoint.health.value,
+        "metadata": dict(endpoint.metadata),
+    }
+
+
+def parse_duration(value: object, path: str) -> float:
+    """Return the seconds that `value` means: `250ms`, `1.5s`, `2m`, `1h`, or a number of seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _number(value, path)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise InvalidResource(path, f"{_seen(value)} is no duration: 250ms, 1.5s, 2m, 1h or a number of seconds")
+    return round(float(match[1]) * _UNITS[match[2]], 9)
+
+
+def format_duration(seconds: float) -> str:
+    """Return `seconds` (0 and more) in proto3's JSON form, `0.25s`, to the nanosecond."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def _build(cls: Callable[..., Any], fields: dict[str, _Read], required: tuple[str, ...], value: object,
+           path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise InvalidResource(path, f"expected a mapping, not {_seen(value)}")
+    _refuse_unknown(value, fields, path)
+    for name in required:
+        if value.get(name) is None:
+            raise InvalidResource(_join(path, name), "is missing")
+    read = {name: fields[name](given, _join(path, name)) for name, given in value.items() if given is not None}
+    try:
+        return cls(**read)
+    except InvalidResource as error:
+        raise (error.under(path) if path else error) from None
+
+
+def _refuse_unknown(value: Mapping[Any, Any], known: Any, path: str) -> None:
+    for name in value:
+        if name not in known:
+            # maxAttempts and max-attempts are near enough to max_attempts
+            plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).replace("-", "_").lower()
+            near = difflib.get_close_matches(plain, known, 1, 0.6)
+            raise InvalidResource(_join(path, str(name)), "unknown field; " + (
+                f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"))
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _seen(value: object) -> str:
+    """What a message shows of a value that doesn't fit."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if _is_huge(value):
+        return "a number of too many digits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_huge(value: object) -> bool:
+    """Whether `value` is an integer of more than 64 bits; Python refuses to print the largest of them."""
+    return isinstance(value, int) and value.bit_length() > 64
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        quote = "; put it in quotes" if isinstance(value, (bool, int, float)) else ""
+        raise InvalidResource(path, f"expected text, not {_seen(value)}{quote}")
+    return value
+
+
+def _whole(value: object, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or _is_huge(value):
+        raise InvalidResource(path, f"expected a whole number, not {_seen(value)}")
+    return value
+
+
+def _number(value: object, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or _is_huge(value):
+        raise InvalidResource(path, f"expected a number, not {_seen(value)}")
+    return float(value)
+
+
+def _list(value: object, path: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidResource(path, f"expected a list, not {_seen(value)}")
+    return value
+
+
+def _texts(value: object, path: str) -> tuple[str, ...]:
+    return tuple(_text(entry, f"{path}[{index}]") for index, entry in enumerate(_list(value, path)))
+
+
+def _codes(value: object, path: str) -> frozenset[str]:
+    return frozenset(_texts(value, path))
+
+
+def _metadata(value: object, path: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping):
+        raise InvalidResource(path, f"expected a mapping, not {_seen(value)}")
+    return tuple((_text(key, f"{path}[{key!r}]"), _text(given, f"{path}[{key!r}]")) for key, given in value.items())
+
+
+def _one_of(values: type[Enum], prefix: str) -> _Read:
+    def read(value: object, path: str) -> Enum:
+        text = _text(value, path).lower().removeprefix(prefix)
+        for member in values:
+            if member.value == text:
+                return member
+        raise InvalidResource(path, f"{value!r} is none of {', '.join(member.value for member in values)}")
+
+    return read
+
+
+def _message(cls: Callable[..., Any], fields: dict[str, _Read]) -> _Read:
+    return lambda value, path: _build(cls, fields, (), value, path)
+
+
+_SERVICE: dict[str, _Read] = {
+    "name": _text,
+    "protocol": _one_of(Protocol, "protocol_"),
+    "balance": _message(BalancePolicy, {"algorithm": _one_of(Algorithm, "algorithm_")}),
+    "retry": _message(RetryPolicy, {
+        "max_attempts": _whole,
+        "codes": _codes,
+        "idempotent_methods": _texts,
+        "budget_ratio": _number,
+        "budget_min_per_second": _number,
+        "budget_window": parse_duration,
+        "backoff_base": parse_duration,
+        "backoff_max": parse_duration,
+        "replay_bytes": _whole,
+    }),
+    "timeout": _message(TimeoutPolicy, {
+        "connect": parse_duration, "request": parse_duration, "idle": parse_duration,
+    }),
+    "outlier": _message(OutlierPolicy, {
+        "consecutive_failures": _whole,
+        "base_ejection_time": parse_duration,
+        "max_ejection_time": parse_duration,
+        "max_ejection_ratio": _number,
+    }),
+}
+_ENDPOINT: dict[str, _Read] = {
+    "service": _text,
+    "name": _text,
+    "host": _text,
+    "port": _whole,
+    "weight": _whole,
+    "locality": _message(Locality, {"region": _text, "zone": _text}),
+    "health": _one_of(Health, "health_"),
+    "metadata": _metadata,
+}

@@ -1,0 +1,298 @@
+"""The sidecar's configuration: one schema, read from defaults < file < environment < flags.
+
+What lives here: the frozen `SidecarConfig`, the table that gives each option its flag, variable and file key, and
+`load()`, which refuses what is wrong with one line that names the place. What this must not know: sockets, the loop.
+Parsers of single values are in `config_values`, file formats in `config_file`.
+
+A source that sets an option replaces what the sources before it said of it, lists included. An empty variable counts as
+unset, because that is what `${NAME:-}` leaves behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, NoReturn
+
+from mesh.errors import InvalidConfig
+from mesh.model import Protocol
+from mesh.sidecar import config_values as values
+from mesh.sidecar.config_file import read_file
+from mesh.sidecar.config_values import Address, Outbound
+
+__all__ = ["DEFAULT_CONTROL_PLANE", "OPTIONS", "SIDECAR", "Address", "Option", "Outbound", "SidecarConfig", "Usage",
+           "load", "parse_addresses", "to_argv"]
+
+DEFAULT_CONTROL_PLANE = Address("127.0.0.1", 15010)
+ANY_LOCAL_PORT = Address("127.0.0.1", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarConfig:
+    """What a sidecar is told at start. Durations in seconds.
+
+    `app` None: outbound only, nothing is registered. `advertise` None: callers are given the inbound address; its
+    port 0 stands for the inbound port.
+    """
+
+    service: str
+    instance: str
+    app: Address | None = None
+    protocol: Protocol = Protocol.GRPC
+    inbound: Address = ANY_LOCAL_PORT
+    advertise: Address | None = None
+    weight: int = 1
+    region: str = ""
+    zone: str = ""
+    outbound: tuple[Outbound, ...] = ()
+    outbound_shared: Address | None = None
+    control_plane: tuple[Address, ...] = (DEFAULT_CONTROL_PLANE,)
+    state_dir: str = "mesh-state"
+    drain_timeout: float = 30.0
+    log_level: str = "info"
+    ready_fd: int | None = None
+
+    @property
+    def id(self) -> str:
+        """`<service>/<instance>`: the sidecar's name in discovery, and the resource name of its endpoint."""
+        return f"{self.service}/{self.instance}"
+
+
+class Option(NamedTuple):
+    """One option: `name` is the field of SidecarConfig and the key in a file; the flag is the same with dashes."""
+
+    name: str
+    variable: str  # "" where the environment has no say
+    group: str
+    metavar: str
+    parse: Callable[[object], Any]
+    help: str
+    many: bool = False
+    flag: str = ""
+
+    @property
+    def switch(self) -> str:
+        return self.flag or "--" + self.name.replace("_", "-")
+
+
+# MESH_OUTBOUND and MESH_OUTBOUND_<SERVICE> are what `mesh run` tells its app: the two options go by other names.
+OPTIONS: tuple[Option, ...] = (
+    Option("service", "MESH_SERVICE", "identity", "NAME", values.name,
+           "the service this instance belongs to (required)"),
+    Option("instance", "MESH_INSTANCE", "identity", "NAME", values.name,
+           "name of this instance, unique within the service; the endpoint gets the same (default: SERVICE-0)"),
+    Option("region", "MESH_REGION", "identity", "NAME", values.label, "where the instance runs"),
+    Option("zone", "MESH_ZONE", "identity", "NAME", values.label, "where in the region it runs"),
+    Option("app", "MESH_APP", "inbound: calls to the local app", "[HOST:]PORT", values.app,
+           "where the app listens; registered once it accepts connections (default: outbound only)"),
+    Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|tcp", values.protocol,
+           "what the app speaks (default: grpc)"),
+    Option("inbound", "MESH_INBOUND", "inbound: calls to the local app", "[HOST:]PORT", values.listen,
+           "where other sidecars reach this one; port 0 is any free port (default: 127.0.0.1:0)"),
+    Option("advertise", "MESH_ADVERTISE", "inbound: calls to the local app", "HOST[:PORT]", values.advertise,
+           "address given to callers where it differs from --inbound"),
+    Option("weight", "MESH_WEIGHT", "inbound: calls to the local app", "N", values.weight,
+           "share of the traffic relative to the other instances, 0..1000000 (default: 1)"),
+    Option("outbound", "MESH_OUTBOUNDS", "outbound: the app's calls", "NAME=[HOST:]PORT[/PROTOCOL]", values.outbound,
+           "listen on PORT and carry what arrives to service NAME; repeat it or separate by commas", many=True),
+    Option("outbound_shared", "MESH_SHARED_OUTBOUND", "outbound: the app's calls", "[HOST:]PORT", values.listen,
+           "one port for all HTTP/2 and gRPC services, told apart by the :authority of each call"),
+    Option("control_plane", "MESH_CONTROL_PLANE", "operation", "HOST:PORT[,HOST:PORT]", values.remote,
+           f"the control plane's replicas, tried in order (default: {DEFAULT_CONTROL_PLANE})", many=True),
+    Option("state_dir", "MESH_STATE_DIR", "operation", "DIR", values.path,
+           "keeps the last good state, served from while the control plane is away (default: mesh-state)"),
+    Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
+           "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
+    Option("log_level", "MESH_LOG_LEVEL", "operation", "LEVEL", values.log_level,
+           "debug, info, warning or error (default: info)"),
+    Option("ready_fd", "", "operation", "N", values.descriptor,
+           "write one JSON line per state change (ready, drained) to this open file descriptor"),
+)
+
+
+class Usage(NamedTuple):
+    """How a command that takes the sidecar's options presents itself."""
+
+    prog: str
+    synopsis: str
+    description: str
+    examples: str
+    options: tuple[Option, ...] = OPTIONS
+
+
+SIDECAR = Usage(
+    "mesh sidecar", "mesh sidecar --service NAME [options]",
+    "Carries the traffic of one service instance: accepts for its app, and takes the app's calls to other services.",
+    """examples:
+  mesh sidecar --service cart --app 50051
+  mesh sidecar --service cart --instance cart-1 --app 50051 --inbound 0.0.0.0:7000 --advertise 10.0.0.7
+  mesh sidecar --service web --outbound cart=15001 --outbound stock=15003/tcp --outbound-shared 15000
+  mesh sidecar --config sidecar.yaml --drain-timeout 5s
+
+Each option can also be set by its variable (MESH_SERVICE, MESH_APP, MESH_OUTBOUNDS ...) or in a file of YAML, TOML or
+JSON (--config, MESH_CONFIG) under its name with '_' for '-'. Flags win over variables, variables over the file.
+Signals: TERM drains and stops, USR1 drains inbound only, USR2 prints statistics to stderr.""")
+
+
+class _Setting(NamedTuple):
+    place: str
+    raw: object
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str], usage: Usage = SIDECAR) -> SidecarConfig:
+    """Return the configuration; raises InvalidConfig with one line that names the place.
+
+    `--help` prints to stdout and raises SystemExit(0).
+    """
+    flags = _flags(argv, usage)
+    settings: dict[str, list[_Setting]] = {}
+    path = flags.pop("config", [None])[-1] or environ.get("MESH_CONFIG")
+    if path:
+        settings |= _from_file(path, usage.options)
+    for option in usage.options:
+        if option.variable and (value := environ.get(option.variable)):
+            shown = f"{option.variable}: " if option.many else f"{option.variable}="
+            settings[option.name] = [_Setting(f"{shown}{item}", item) for item in _items(option, [value])]
+    for option in usage.options:
+        if option.name in flags:
+            settings[option.name] = [_Setting(f"{option.switch} {item}", item)
+                                     for item in _items(option, flags[option.name])]
+    return _build(settings, usage)
+
+
+def _items(option: Option, texts: Iterable[str]) -> list[str]:
+    if not option.many:
+        return list(texts)[-1:]
+    return [item.strip() for text in texts for item in text.split(",")]
+
+
+def _build(settings: dict[str, list[_Setting]], usage: Usage) -> SidecarConfig:
+    found: dict[str, Any] = {}
+    for option in usage.options:
+        if option.name in settings:
+            parsed = tuple(_convert(setting, option.parse) for setting in settings[option.name])
+            found[option.name] = parsed if option.many else parsed[0]
+    if "service" not in found:
+        raise InvalidConfig("--service: missing (or set MESH_SERVICE, or service in the file)")
+    found.setdefault("instance", f"{found['service'][:61].rstrip('-')}-0")
+    config = SidecarConfig(**found)
+    _check(config, settings)
+    return config
+
+
+def _convert(setting: _Setting, parse: Callable[[object], Any]) -> Any:
+    try:
+        return parse(setting.raw)
+    except ValueError as error:
+        raise InvalidConfig(f"{setting.place}: {error}") from None
+
+
+def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
+    """What no single value shows: duplicates, and an address nobody can call."""
+    names: set[str] = set()
+    taken: dict[int, list[tuple[str, str]]] = {}
+    for place, name, address in _listeners(config, settings):
+        if name in names:
+            raise InvalidConfig(f"{place}: {name} is given twice")
+        names.add(name)
+        for host, other in taken.get(address.port, ()) if address.port else ():
+            if host == address.host or _wildcard(host) or _wildcard(address.host):
+                raise InvalidConfig(f"{place}: port {address.port} is taken by {other}")
+        taken.setdefault(address.port, []).append((address.host, name))
+    if config.app is not None and _wildcard(config.inbound.host) and config.advertise is None:
+        raise InvalidConfig(f"{settings['inbound'][0].place}: callers can't reach {config.inbound.host}; "
+                            "give --advertise HOST as well")
+    if config.advertise is not None and _wildcard(config.advertise.host):
+        raise InvalidConfig(f"{settings['advertise'][0].place}: callers can't reach {config.advertise.host}")
+
+
+def _listeners(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> Iterator[tuple[str, str, Address]]:
+    if config.app is not None:
+        yield settings["app"][0].place, "the app", config.app
+        yield settings["inbound"][0].place if "inbound" in settings else "inbound", "inbound", config.inbound
+    if config.outbound_shared is not None:
+        yield settings["outbound_shared"][0].place, "outbound-shared", config.outbound_shared
+    for setting, outbound in zip(settings.get("outbound", ()), config.outbound, strict=True):
+        yield setting.place, f"outbound {outbound.service}", outbound.address
+
+
+def _wildcard(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
+
+
+# ---- sources ------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig(message.removeprefix("argument "))
+
+
+def _flags(argv: Sequence[str], usage: Usage) -> dict[str, list[str]]:
+    parser = _Parser(prog=usage.prog, usage=usage.synopsis, description=usage.description, epilog=usage.examples,
+                     allow_abbrev=False, argument_default=argparse.SUPPRESS,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in usage.options:
+        group = groups.setdefault(option.group, parser.add_argument_group(option.group)) \
+            if option.group not in groups else groups[option.group]
+        note = f" [{option.variable}]" if option.variable else ""
+        group.add_argument(option.switch, dest=option.name, metavar=option.metavar, action="append",
+                           help=(option.help + note).replace("%", "%%"))
+    groups["operation"].add_argument("--config", metavar="FILE", action="append",
+                                     help="read options from FILE: .yaml, .toml or .json [MESH_CONFIG]")
+    found, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        if not word.startswith("-") or word == "--":
+            raise InvalidConfig(f"{unknown[0]}: unexpected argument")
+        known = [option.switch for option in usage.options] + ["--config", "--help"]
+        raise InvalidConfig(f"{word}: no such flag{_hint(word, known)}")
+    return vars(found)
+
+
+def _from_file(path: str, options: Iterable[Option]) -> dict[str, list[_Setting]]:
+    file = read_file(path)
+    known = {option.name: option for option in options if option.name != "ready_fd"}
+    settings: dict[str, list[_Setting]] = {}
+    for key, value in file.values.items():
+        option = known.get(key)
+        place = file.place(key)
+        if option is None:
+            raise InvalidConfig(f"{place}: no such option{_hint(key, list(known))}")
+        if not option.many:
+            settings[key] = [_Setting(place, value)]
+        elif isinstance(value, dict):
+            settings[key] = [_Setting(file.place(key, str(name)), f"{name}={item}") for name, item in value.items()]
+        elif isinstance(value, list):
+            settings[key] = [_Setting(place, item) for item in value]
+        else:
+            settings[key] = [_Setting(place, item) for item in value.split(",")] if isinstance(value, str) \
+                else [_Setting(place, value)]
+    return settings
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parse_addresses(place: str, raw: str) -> tuple[Address, ...]:
+    """Return the addresses of a `HOST:PORT[,HOST:PORT]` list; InvalidConfig begins with `place`."""
+    return tuple(_convert(_Setting(place, item), values.remote) for item in raw.split(","))
+
+
+def to_argv(config: SidecarConfig) -> list[str]:
+    """Return flags from which `load` makes the same configuration again, whatever file and environment say."""
+    argv: list[str] = []
+    by_name = {option.name: option for option in OPTIONS}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value is None or value == "" or value == ():
+            continue
+        for item in value if by_name[field.name].many else (value,):
+            shown = item.value if isinstance(item, Protocol) else f"{item:g}s" if isinstance(item, float) else item
+            argv += [by_name[field.name].switch, str(shown)]
+    return argv

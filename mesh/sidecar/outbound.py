@@ -1,0 +1,101 @@
+"""The app's calls to other services: one port per declared service, and one shared port.
+
+What lives here: which listener leads to which cluster. What this must not know: how requests are carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.listener import H2Acceptor, Port
+from mesh.dataplane.record import CLIENT
+from mesh.dataplane.tcp import TcpProxy
+from mesh.dataplane.tcp_reactor import Reactor
+from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.model import Protocol
+from mesh.sidecar.config import Outbound, SidecarConfig
+
+MakeEntry = Callable[[int, Cluster | None, Any], Entry]
+
+
+class ServicePort:
+    """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
+
+    def __init__(self, outbound: Outbound, hub: Hub, reactor: Reactor, cluster: Cluster, entry: Entry) -> None:
+        self._declared = outbound.protocol
+        self._cluster = cluster
+        self.service = outbound.service
+        self.http = H2Acceptor(hub, entry)
+        self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
+        self.port = Port(outbound.address.host, outbound.address.port, self._accept)
+
+    def _accept(self) -> Any:
+        service = self._cluster.service
+        protocol = self._declared or (service.protocol if service is not None else Protocol.GRPC)
+        return self.tcp.protocol_factory() if protocol is Protocol.TCP else self.http.accept()
+
+    async def drain(self, timeout: float) -> None:
+        self.port.close()
+        await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
+
+    def statistics(self) -> dict[str, Any]:
+        return {"service": self.service, "address": str(self.port), "http": self.http.statistics(),
+                "tcp": vars_of(self.tcp.statistics())}
+
+
+def vars_of(statistics: Any) -> dict[str, Any]:
+    """A frozen statistics value as JSON."""
+    return {name: getattr(statistics, name) for name in statistics.__slots__}
+
+
+class Outbounds:
+    """All outbound ports of the sidecar."""
+
+    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, clusters: Clusters,
+                 make_entry: MakeEntry) -> None:
+        self._ports: list[ServicePort] = []
+        for outbound in config.outbound:
+            cluster = clusters.get(outbound.service)
+            self._ports.append(ServicePort(outbound, hub, reactor, cluster, make_entry(CLIENT, cluster, None)))
+        self._shared: Port | None = None
+        self._shared_http: H2Acceptor | None = None
+        if config.outbound_shared is not None:
+            self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
+            self._shared = Port(config.outbound_shared.host, config.outbound_shared.port, self._shared_http.accept)
+
+    async def start(self) -> None:
+        """Bind every port; OSError names the one that can't be had."""
+        for each in self._ports:
+            await each.port.start()
+        if self._shared is not None:
+            await self._shared.start()
+
+    def services(self) -> list[str]:
+        """The declared services."""
+        return [each.service for each in self._ports]
+
+    def addresses(self) -> dict[str, str]:
+        return {each.service: str(each.port) for each in self._ports}
+
+    def shared_address(self) -> str | None:
+        return str(self._shared) if self._shared is not None else None
+
+    async def drain(self, timeout: float) -> None:
+        """Finish what is open, at most `timeout` seconds."""
+        drains = [each.drain(timeout) for each in self._ports]
+        if self._shared is not None and self._shared_http is not None:
+            self._shared.close()
+            drains.append(self._shared_http.drain(timeout))
+        await asyncio.gather(*drains)
+
+    def statistics(self) -> list[dict[str, Any]]:
+        listed = [each.statistics() for each in self._ports]
+        if self._shared is not None and self._shared_http is not None:
+            listed.append({"service": None, "address": str(self._shared), "http": self._shared_http.statistics()})
+        return listed

@@ -1,0 +1,11 @@
+cdef bytearray CLASSES
+cdef int OTHER, METHOD, SCHEME, AUTHORITY, PATH, PROTOCOL, STATUS
+cdef int TRACEPARENT, TRACESTATE, GRPC_TIMEOUT
+cdef int CONTENT_TYPE, GRPC_STATUS, GRPC_MESSAGE, CONTENT_LENGTH, IDEMPOTENCY_KEY, NOT_DELIVERED, REASON, HOST, TE
+cdef dict KINDS
+cdef frozenset CONNECTION_SPECIFIC
+
+cdef bint all_of(bytes text, int wanted) except -1
+cdef str name_problem(bytes name)
+cpdef str value_problem(int kind, bytes value)
+cdef long long digits(bytes text, Py_ssize_t most) except -2

@@ -1,0 +1,148 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""Header fields as HPACK knows them: judged once, encoded once, compared by identity.
+
+What lives here: names and fields, the static table made of them, and how they are written as literals (RFC 7541, sections 5
+and 6). What this must not know: sections, tables, connections.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from mesh.wire.static_table import STATIC_TABLE
+
+if not cython.compiled:
+    from mesh.wire.fieldrules import KINDS, name_problem, value_problem
+    from mesh.wire.octets import MASK, MIX
+
+SERIAL: int = 0
+STATIC_INDEX: dict[bytes, int] = {}
+STATIC_VALUES: dict[bytes, dict[bytes, int]] = {}
+STATIC_FIELDS: list[Field | None] = [None]  # by index; the first is 1
+
+
+@cython.freelist(64)
+@cython.cclass
+class Name:
+    """A field name: what it means, what is wrong with it, and how we write it. `raw`: the string literal it was read from."""
+
+    octets: bytes
+    raw: bytes | None
+    kind: int
+    problem: str | None
+    prefix: bytes
+    static_values: dict[bytes, int] | None
+    serial: int
+
+
+@cython.freelist(256)
+@cython.cclass
+class Field:
+    """A header field, immutable.
+
+    `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed; `problem`: why it is malformed
+    in any section, or None; `raw`: the string literal its value was read from.
+    """
+
+    ref: Name
+    name: bytes
+    value: bytes
+    raw: bytes | None
+    size: int
+    sensitive: bool
+    problem: str | None
+    encoded: bytes | None
+    serial: int
+
+    @property
+    def enc(self) -> bytes:
+        """Its representation that neither reads nor changes a dynamic table."""
+        return self.encode()
+
+    def encode(self) -> bytes:
+        """See `enc`."""
+        if self.encoded is None:
+            index: object = None
+            if self.ref.static_values is not None and not self.sensitive:
+                index = self.ref.static_values.get(self.value)
+            if index is not None:
+                self.encoded = integer_octets(index, 7, 0x80)
+            else:
+                prefix: bytes = self.ref.prefix
+                if self.sensitive:  # RFC 7541, section 6.2.3: an intermediary keeps it so
+                    prefix = bytes((prefix[0] | 0x10,)) + prefix[1:]
+                self.encoded = prefix + integer_octets(len(self.value), 7, 0) + self.value
+        return self.encoded
+
+    def __repr__(self) -> str:
+        return f"Field({self.name!r}, {self.value!r})"
+
+
+def new_name(octets: bytes, raw: bytes | None) -> Name:
+    global SERIAL
+    SERIAL += 1
+    name: Name = Name.__new__(Name)
+    name.octets = octets
+    name.raw = raw
+    name.kind = KINDS.get(octets, 0)
+    name.problem = name_problem(octets)
+    name.prefix = name_prefix(octets)
+    name.static_values = STATIC_VALUES.get(octets)
+    name.serial = (SERIAL * MIX) & MASK
+    return name
+
+
+def new_field(ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint) -> Field:
+    global SERIAL
+    SERIAL += 1
+    field: Field = Field.__new__(Field)
+    field.ref = ref
+    field.name = ref.octets
+    field.value = value
+    field.raw = raw
+    field.size = 32 + len(ref.octets) + len(value)
+    field.sensitive = sensitive
+    field.problem = ref.problem if ref.problem is not None else value_problem(ref.kind, value)
+    field.encoded = None
+    field.serial = (SERIAL * MIX) & MASK
+    return field
+
+
+def integer_octets(value: cython.Py_ssize_t, bits: cython.int, first: cython.int) -> bytes:
+    """RFC 7541, section 5.1: `value` with a prefix of `bits` bits, the others of the first octet taken from `first`."""
+    prefix: cython.int = (1 << bits) - 1
+    if value < prefix:
+        return ONE_OCTET[first | value]
+    out: bytearray = bytearray((first | prefix,))
+    value -= prefix
+    while value >= 128:
+        out.append((value & 0x7F) | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def name_prefix(name: bytes) -> bytes:
+    """The beginning of a literal without indexing (RFC 7541, section 6.2.2): type and name."""
+    index: object = STATIC_INDEX.get(name)
+    if index is not None:
+        return integer_octets(index, 4, 0)
+    return b"\x00" + integer_octets(len(name), 7, 0) + name
+
+
+ONE_OCTET: list[bytes] = [bytes((octet,)) for octet in range(256)]
+
+
+def build_static_table() -> None:
+    index: int
+    name: bytes
+    value: bytes
+    for index, (name, value) in enumerate(STATIC_TABLE, 1):
+        STATIC_INDEX.setdefault(name, index)
+        STATIC_VALUES.setdefault(name, {})[value] = index
+    names: dict[bytes, Name] = {name: new_name(name, None) for name in STATIC_INDEX}
+    for name, value in STATIC_TABLE:
+        STATIC_FIELDS.append(new_field(names[name], value, None, False))
+
+
+build_static_table()

@@ -1,0 +1,135 @@
+from mesh.wire.frames cimport FrameWriter
+from mesh.wire.hpack cimport Block, Decoder, Encoder, Head
+from mesh.wire.limits cimport Allowance
+from mesh.wire.octets cimport equal_at, octets_of
+
+cdef int MAX_FRAME
+cdef long long MAX_WINDOW
+cdef int MAX_BLOCK
+cdef int CONTINUATIONS
+cdef double RAPID
+cdef int ENDED
+cdef int PEER_RESET
+cdef int OWN_RESET
+
+cdef class Stream:
+    cdef readonly unsigned int id
+    cdef public object owner
+    cdef readonly long long send_window
+    cdef readonly long long recv_window
+    cdef readonly bint local_closed
+    cdef readonly bint remote_closed
+    cdef readonly bint closed
+    cdef readonly bint headers_sent
+    cdef readonly bint headers_received
+    cdef bint head_request
+    cdef long long unreleased
+    cdef long long expected
+    cdef double opened
+
+cdef class Handler:
+    cdef int on_headers(self, Stream stream, Block block, bint end) except -1
+    cdef int on_data(self, Stream stream, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
+    cdef int on_reset(self, Stream stream, unsigned int code, bint by_peer) except -1
+    cdef int on_writable(self, Stream stream) except -1
+    cdef int on_goaway(self, unsigned int last_id, unsigned int code, bytes debug) except -1
+    cdef int on_settings(self) except -1
+    cdef int on_ping_ack(self, bytes data) except -1
+
+cdef class StreamTable:
+    cdef list slots
+    cdef Py_ssize_t mask
+    cdef dict overflow
+    cdef readonly int count
+    cdef bytearray ghosts
+    cdef dict resets
+    cdef Stream find(self, unsigned int stream_id)
+    cdef int add(self, Stream stream) except -1
+    cdef int remove(self, Stream stream, int how) except -1
+    cdef int remember(self, unsigned int stream_id, int how) except -1
+    cdef int fate(self, unsigned int stream_id) except -1
+    cdef list streams(self)
+
+cdef class Connection(FrameWriter):
+    cdef readonly bint client
+    cdef Handler handler
+    cdef readonly Encoder encoder
+    cdef Decoder decoder
+    cdef public double now
+    cdef public bint closed
+    cdef readonly bint peer_goaway
+    cdef readonly bint local_goaway
+    cdef readonly unsigned int last_peer_id
+    cdef readonly unsigned int peer_max_streams
+    cdef readonly bint settings_received
+    cdef readonly bint settings_acknowledged
+    cdef readonly long long send_window
+    cdef readonly long long recv_window
+    cdef object settings
+    cdef StreamTable table
+    cdef unsigned int next_id
+    cdef unsigned int max_streams
+    cdef long long peer_window
+    cdef long long stream_window
+    cdef long long half_window
+    cdef long long half_connection
+    cdef long long unreleased
+    cdef bint preface_due
+    cdef bint connect_protocol
+    cdef bytearray fragment
+    cdef unsigned int fragment_id
+    cdef int fragment_flags
+    cdef int fragments
+    cdef long long reads
+    cdef long long opened
+    cdef long long peer_resets
+    cdef long long own_resets
+    cdef long long data_received
+    cdef long long data_sent
+    cdef Allowance pings
+    cdef Allowance settings_frames
+    cdef Allowance empties
+    cdef Allowance updates
+    cdef Allowance rapid_resets
+    cdef Allowance forced_resets
+
+    cpdef int start(self) except -1
+    cpdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except -1
+    cpdef Stream open(self, object owner, bytes header_block, bint end, bint head_request=*)
+    cpdef bint can_open(self) except -1
+    cpdef int send_headers(self, Stream stream, bytes header_block, bint end) except -1
+    cpdef Py_ssize_t sendable(self, Stream stream) except -1
+    cpdef int send_data(self, Stream stream, object buf, Py_ssize_t start, Py_ssize_t n, bint end) except -1
+    cpdef int release(self, Stream stream, int credit) except -1
+    cpdef int reset(self, Stream stream, unsigned int code) except -1
+    cpdef int goaway(self, unsigned int code=*, bytes debug=*) except -1
+    cpdef int drain(self) except -1
+    cpdef int ping(self, bytes data) except -1
+    cpdef list all_streams(self)
+
+    cdef int on_frame(self, int kind, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
+                      Py_ssize_t n) except -1
+    cdef int on_data_frame(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef int on_headers_frame(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
+                              Py_ssize_t n) except -1
+    cdef int on_continuation(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef int on_block(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int on_request(self, unsigned int stream_id, Block block, bint end, unsigned int code) except -1
+    cdef int on_section(self, Stream stream, Block block, bint end) except -1
+    cdef int on_reset_frame(self, unsigned int stream_id, unsigned int code) except -1
+    cdef int on_settings_frame(self, int flags, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef int on_setting(self, int identifier, long long value) except -1
+    cdef int on_ping(self, int flags, bytes data) except -1
+    cdef int on_goaway_frame(self, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef int on_window_update(self, unsigned int stream_id, long long increment) except -1
+    cdef int on_priority(self, unsigned int stream_id, unsigned int dependency) except -1
+    cdef int stray(self, unsigned int stream_id, bint opens) except -1
+    cdef bint idle(self, unsigned int stream_id) except -1
+    cdef int close_remote(self, Stream stream) except -1
+    cdef int drop(self, Stream stream, int how) except -1
+    cdef int stream_error(self, Stream stream, unsigned int code) except -1
+    cdef int refuse(self, unsigned int stream_id, unsigned int code) except -1
+    cdef int fail(self, unsigned int code, str reason) except -1
+    cdef int spend(self, Allowance allowance, str reason) except -1
+
+cdef unsigned int word_at(bytearray buf, Py_ssize_t at) except? 0xFFFFFFFF

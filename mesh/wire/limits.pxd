@@ -1,0 +1,8 @@
+cdef class Allowance:
+    cdef readonly double left
+    cdef double most
+    cdef double rate
+    cdef double last
+    cdef long long reads
+    cdef bint take(self, double now, long long reads) except -1
+    cdef int give(self, double n) except -1

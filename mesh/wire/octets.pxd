@@ -1,0 +1,12 @@
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcmp, memcpy
+
+cdef unsigned long long MIX
+cdef unsigned long long MASK
+
+cdef bytes octets_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
+cdef bint equal_at(bytearray buf, Py_ssize_t start, bytes octets) except -1
+cdef unsigned long long hash_at(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long seed) except? 0
+cdef int put_octets(bytearray buf, Py_ssize_t start, bytes octets) except -1
+cdef int copy_octets(bytearray target, Py_ssize_t at, object source, Py_ssize_t start, Py_ssize_t n) except -1

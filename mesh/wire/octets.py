@@ -1,0 +1,97 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""Reading and writing runs of octets inside buffers, without a temporary object where the C level allows it.
+
+What lives here: the only functions of the codecs that use pointers; each checks its bounds. What this must not know: any
+protocol. The plain-Python branch of each function does the same by slices.
+"""
+
+from __future__ import annotations
+
+import cython
+
+# The multiplier is 2^64 divided by the golden ratio (Knuth, TAOCP vol. 3, 6.4); collisions only cost a cache miss.
+MIX: int = 0x9E3779B97F4A7C15
+MASK: int = 0xFFFFFFFFFFFFFFFF
+
+
+def octets_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
+    """`bytes(buf[start:start + n])` with one copy. IndexError outside the buffer."""
+    if start < 0 or n < 0 or n > len(buf) - start:
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buf) + start, n)
+    else:
+        return bytes(memoryview(buf)[start : start + n])
+
+
+def equal_at(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.bint:
+    """True if `octets` stand at `start`; False where they would reach outside the buffer."""
+    n: cython.Py_ssize_t = len(octets)
+    if start < 0 or n > len(buf) - start:
+        return False
+    if cython.compiled:
+        return memcmp(PyByteArray_AS_STRING(buf) + start, PyBytes_AS_STRING(octets), n) == 0
+    else:
+        return bytes(memoryview(buf)[start : start + n]) == octets
+
+
+def hash_at(
+    buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed: cython.ulonglong
+) -> cython.ulonglong:
+    """A 64-bit hash of `n` octets for bounded caches. Differs between compiled and plain runs; never leaves the process."""
+    if start < 0 or n < 0 or n > len(buf) - start:
+        raise IndexError("octets outside the buffer")
+    h: cython.ulonglong = seed
+    word: cython.ulonglong = 0
+    i: cython.Py_ssize_t = 0
+    while i + 8 <= n:
+        if cython.compiled:
+            memcpy(cython.address(word), PyByteArray_AS_STRING(buf) + start + i, 8)
+        else:
+            word = int.from_bytes(memoryview(buf)[start + i : start + i + 8], "little")
+        h = ((h ^ word) * MIX) & MASK
+        h ^= h >> 29
+        i += 8
+    word = n - i
+    while i < n:
+        word = ((word << 8) | buf[start + i]) & MASK
+        i += 1
+    h = ((h ^ word) * MIX) & MASK
+    return h ^ (h >> 32)
+
+
+def put_octets(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.int:
+    """Overwrite `buf` from `start` with `octets`; IndexError if they don't fit."""
+    n: cython.Py_ssize_t = len(octets)
+    if start < 0 or n > len(buf) - start:
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        memcpy(PyByteArray_AS_STRING(buf) + start, PyBytes_AS_STRING(octets), n)
+    else:
+        buf[start : start + n] = octets
+    return 0
+
+
+def copy_octets(
+    target: bytearray, at: cython.Py_ssize_t, source: object, start: cython.Py_ssize_t, n: cython.Py_ssize_t
+) -> cython.int:
+    """Copy `n` octets from a bytes or another bytearray; IndexError if they stand or fall outside."""
+    if start < 0 or at < 0 or n < 0 or target is source or n > len(target) - at:
+        raise IndexError("octets outside the buffer")
+    if isinstance(source, bytes):
+        whole: bytes = source
+        if n > len(whole) - start:
+            raise IndexError("octets outside the buffer")
+        if cython.compiled:
+            memcpy(PyByteArray_AS_STRING(target) + at, PyBytes_AS_STRING(whole) + start, n)
+        else:
+            target[at : at + n] = memoryview(whole)[start : start + n]
+    else:
+        other: bytearray = source
+        if n > len(other) - start:
+            raise IndexError("octets outside the buffer")
+        if cython.compiled:
+            memcpy(PyByteArray_AS_STRING(target) + at, PyByteArray_AS_STRING(other) + start, n)
+        else:
+            target[at : at + n] = memoryview(other)[start : start + n]
+    return 0

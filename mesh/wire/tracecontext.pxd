@@ -1,0 +1,18 @@
+from mesh.wire.octets cimport octets_of
+
+cdef bytearray HEX
+cdef bytearray DIGITS
+cdef bytearray SCRATCH
+
+cdef class TraceParent:
+    cdef readonly unsigned long long trace_hi
+    cdef readonly unsigned long long trace_lo
+    cdef readonly unsigned long long span_id
+    cdef readonly int flags
+
+cpdef TraceParent parse_traceparent(bytes value)
+cpdef bytes format_traceparent(unsigned long long trace_hi, unsigned long long trace_lo, unsigned long long span_id, int flags)
+cpdef bytes limit_tracestate(bytes value)
+cdef bint hex_at(bytes text, Py_ssize_t start, Py_ssize_t n) except -1
+cdef unsigned long long number_at(bytes text, Py_ssize_t start, Py_ssize_t n) except? 0
+cdef int put_hex(Py_ssize_t start, Py_ssize_t n, unsigned long long number) except -1

@@ -1,0 +1,128 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""W3C Trace Context (https://www.w3.org/TR/trace-context-2/): `traceparent` to numbers and back, limits of `tracestate`.
+
+What lives here: the two header fields. What this must not know: sampling, spans, where ids come from.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if not cython.compiled:
+    from mesh.wire.octets import octets_of
+
+# Value of each octet as a lower-case hexadecimal digit, 255 if it is none.
+HEX: bytearray = bytearray(b"0123456789abcdef".find(octet) & 0xFF for octet in range(256))
+DIGITS: bytearray = bytearray(b"0123456789abcdef")
+SCRATCH: bytearray = bytearray(b"00-00000000000000000000000000000000-0000000000000000-00")
+MAX_STATE = 512  # octets; what section 3.3.1.5 asks to propagate at least
+MAX_MEMBERS = 32  # section 3.3.1.1
+
+
+@cython.freelist(64)
+@cython.cclass
+class TraceParent:
+    """The caller's span: 128 bits of trace id, 64 of span id, 8 of flags (1: sampled, 2: the id is random)."""
+
+    def __init__(
+        self, trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong, flags: cython.int
+    ) -> None:
+        self.trace_hi: int = trace_hi
+        self.trace_lo: int = trace_lo
+        self.span_id: int = span_id
+        self.flags: int = flags
+
+    @staticmethod
+    def parse(value: bytes) -> TraceParent | None:
+        """See `parse_traceparent`."""
+        return parse_traceparent(value)
+
+
+def parse_traceparent(value: bytes) -> TraceParent | None:
+    """The parent that `value` names, or None if it is malformed: then a new trace begins (section 4.3).
+
+    A version above 00 may go on after what version 00 has; of its flags only the known ones are taken.
+    """
+    n: cython.Py_ssize_t = len(value)
+    if n < 55 or value[2] != 0x2D or value[35] != 0x2D or value[52] != 0x2D:
+        return None
+    if not (hex_at(value, 0, 2) and hex_at(value, 3, 32) and hex_at(value, 36, 16) and hex_at(value, 53, 2)):
+        return None
+    version: cython.int = number_at(value, 0, 2)
+    if version == 0xFF or (n > 55 and (version == 0 or value[55] != 0x2D)):
+        return None
+    trace_hi: cython.ulonglong = number_at(value, 3, 16)
+    trace_lo: cython.ulonglong = number_at(value, 19, 16)
+    span_id: cython.ulonglong = number_at(value, 36, 16)
+    if (trace_hi == 0 and trace_lo == 0) or span_id == 0:
+        return None
+    flags: cython.int = number_at(value, 53, 2)
+    return TraceParent(trace_hi, trace_lo, span_id, flags if version == 0 else flags & 3)
+
+
+def format_traceparent(
+    trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong, flags: cython.int
+) -> bytes:
+    """The 55 octets of version 00."""
+    put_hex(3, 16, trace_hi)
+    put_hex(19, 16, trace_lo)
+    put_hex(36, 16, span_id)
+    put_hex(53, 2, flags & 0xFF)
+    return octets_of(SCRATCH, 0, 55)
+
+
+def limit_tracestate(value: bytes) -> bytes:
+    """The leading members of `value`, whole, as far as 512 octets and 32 members go; b"" if a member has no "="."""
+    if len(value) <= MAX_STATE and value.count(b",") < MAX_MEMBERS and b"=" in value:
+        if value.count(b",") == 0:
+            return value
+    kept: list = []
+    size: cython.Py_ssize_t = 0
+    member: bytes
+    for member in value.split(b","):
+        member = member.strip(b" \t")
+        if not member:
+            continue
+        if b"=" not in member[1:]:
+            return b""
+        size += len(member) + 1
+        if size - 1 > MAX_STATE or len(kept) == MAX_MEMBERS:
+            break
+        kept.append(member)
+    return b",".join(kept)
+
+
+def hex_at(text: bytes, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.bint:
+    """True if `n` lower-case hexadecimal digits stand at `start`."""
+    table: bytearray = HEX
+    octet: cython.uchar
+    i: cython.Py_ssize_t
+    for i in range(start, start + n):
+        octet = text[i]
+        if table[octet] == 255:
+            return False
+    return True
+
+
+def number_at(text: bytes, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.ulonglong:
+    """The number that `n` checked digits at `start` write; at most 16."""
+    table: bytearray = HEX
+    number: cython.ulonglong = 0
+    octet: cython.uchar
+    i: cython.Py_ssize_t
+    for i in range(start, start + n):
+        octet = text[i]
+        number = (number << 4) | table[octet]
+    return number
+
+
+def put_hex(start: cython.Py_ssize_t, n: cython.Py_ssize_t, number: cython.ulonglong) -> cython.int:
+    """Write the low `n` digits of `number` into the scratch field."""
+    scratch: bytearray = SCRATCH
+    digits: bytearray = DIGITS
+    i: cython.Py_ssize_t = start + n
+    while i > start:
+        i -= 1
+        scratch[i] = digits[number & 15]
+        number >>= 4
+    return 0

@@ -1,0 +1,108 @@
+"""Our control plane and sidecars, set up for the same work as the other proxies.
+
+What lives here: starting them through their own command lines and applying the services. What this must not know: how
+they are measured. The control plane runs on the load's core; it has nothing to do while requests flow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import procstat
+from peers import Running, Site
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDECAR = "from mesh.sidecar.app import main; import sys; sys.exit(main(sys.argv[1:]))"
+CONTROL_PLANE = "from controlplane.command import main; import sys; sys.exit(main(sys.argv[1:]))"
+# What tracing means in a row's name -> the standard variables that make it so.
+TRACING = {
+    "off": {"OTEL_TRACES_EXPORTER": "none"},
+    "1": {"OTEL_TRACES_SAMPLER": "always_on"},
+    "0.01": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+}
+
+
+class NotReady(Exception):
+    """A process of ours ended or stayed silent instead of becoming ready; the message has its last output."""
+
+
+def start_ready(code: str, argv: list[str], core: int, log: Path, env: dict[str, str] | None = None,
+                timeout: float = 20) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a process of ours and wait for its ready line."""
+    readable, writable = os.pipe()
+    process = procstat.start([sys.executable, "-c", code, *argv, "--ready-fd", str(writable)], core, log, (writable,),
+                             env)
+    os.close(writable)
+    text = b""
+    deadline = time.monotonic() + timeout
+    while b"\n" not in text and time.monotonic() < deadline:
+        if select.select([readable], [], [], 0.1)[0]:
+            part = os.read(readable, 65_536)
+            if not part:
+                break
+            text += part
+    os.close(readable)
+    if b"\n" not in text:
+        procstat.stop(process)
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+        raise NotReady(last or f"no ready line within {timeout} s")
+    ready: dict[str, Any] = json.loads(text.splitlines()[0])
+    return process, ready
+
+
+class Mesh:
+    """A control plane that knows the services `echo` (gRPC), `relay` (TCP) at the backends."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.count = 0
+        self.process, ready = start_ready(CONTROL_PLANE, ["--listen", "127.0.0.1:0", "--data-dir",
+                                                          str(site.scratch / "controlplane")],
+                                          procstat.LOAD_CORE, site.scratch / "controlplane.log")
+        self.address = str(ready["listen"])
+        import grpc
+
+        from mesh.v1 import endpoint_pb2, registry_pb2, registry_pb2_grpc, service_pb2
+
+        request = registry_pb2.ApplyRequest(
+            services=[service_pb2.Service(name="echo", protocol=service_pb2.PROTOCOL_GRPC),
+                      service_pb2.Service(name="relay", protocol=service_pb2.PROTOCOL_TCP)],
+            endpoints=[endpoint_pb2.Endpoint(service="echo", name="echo-0", host="127.0.0.1", port=site.grpc_backend),
+                       endpoint_pb2.Endpoint(service="relay", name="relay-0", host="127.0.0.1", port=site.tcp_backend)])
+        with grpc.insecure_channel(self.address) as channel:
+            registry_pb2_grpc.RegistryServiceStub(channel).Apply(request, timeout=10, wait_for_ready=True)
+
+    def sidecar(self, name: str, tracing: str, argv: list[str], core: int = procstat.PROXY_CORE,
+                ) -> tuple[subprocess.Popen[bytes], dict[str, Any], Path]:
+        self.count += 1
+        log = self.site.scratch / f"sidecar-{self.count}.log"
+        env = {**TRACING[tracing], "PYTHONPATH": str(ROOT),
+               "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.site.sink}"}
+        process, ready = start_ready(
+            SIDECAR, ["--service", name, "--instance", f"{name}-{self.count}", "--control-plane", self.address,
+                      "--state-dir", str(self.site.scratch / f"state-{self.count}"), *argv], core, log, env)
+        return process, ready, log
+
+    def single(self, tracing: str = "off") -> Running:
+        """One sidecar, outbound to the backends."""
+        process, ready, log = self.sidecar("caller", tracing, ["--outbound", "echo=0", "--outbound", "relay=0/tcp"])
+        ports = {kind: int(ready["outbound"][service].rpartition(":")[2])
+                 for kind, service in (("grpc", "echo"), ("tcp", "relay"))}
+        name = "mesh" if tracing == "off" else f"mesh, tracing {tracing}"
+        return Running(name, [process], ports, log=log, version="this tree")
+
+    def pair(self, tracing: str = "off") -> Running:
+        """Caller's sidecar, then the callee's sidecar, then the app."""
+        service = "pair" if tracing == "off" else "pair-traced"
+        callee, _, _ = self.sidecar(service, tracing, ["--app", f"127.0.0.1:{self.site.grpc_backend}"])
+        caller, ready, log = self.sidecar("caller", tracing, ["--outbound", f"{service}=0"])
+        name = "mesh pair" if tracing == "off" else f"mesh pair, tracing {tracing}"
+        return Running(name, [caller, callee], {"grpc": int(ready["outbound"][service].rpartition(":")[2])},
+                       authority=service, log=log, version="this tree")

@@ -1,0 +1,85 @@
+"""Fixtures of the end-to-end tests: meshes of real processes, one per module that asks, and their logs when a test fails.
+
+What lives here: fixtures and the report hook; the pieces are in e2e_processes, e2e_mesh and e2e_calls beside this file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from e2e_calls import Client, Load
+from e2e_mesh import Mesh
+from e2e_processes import Process
+
+_meshes: list[Mesh] = []
+_LOG_BYTES = 3000
+
+
+@pytest.fixture(scope="module")
+def make_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Mesh]]:
+    """Make meshes that live as long as the module's tests."""
+    made: list[Mesh] = []
+
+    def make() -> Mesh:
+        mesh = Mesh(tmp_path_factory.mktemp("mesh"))
+        made.append(mesh)
+        _meshes.append(mesh)
+        return mesh
+
+    yield make
+    errors = []
+    for mesh in made:
+        _meshes.remove(mesh)
+        try:
+            mesh.close()
+        except Exception as error:  # the others still have to be stopped
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture(scope="module")
+def mesh(make_mesh: Callable[[], Mesh]) -> Mesh:
+    """A control plane, nothing else yet."""
+    return make_mesh()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    """Make grpcio clients that are closed when the test ends."""
+    made: list[Client] = []
+
+    def make(target: str, *options: tuple[str, Any], **more: Any) -> Client:
+        client = Client(target, *options, **more)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def load() -> type[Load]:
+    return Load
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show the end of every process's log with a failure."""
+    report = yield
+    if report.failed:
+        processes: list[Process] = [process for mesh in _meshes for process in mesh.processes]
+        for process in processes:
+            state = "alive" if process.alive else f"exit code {process.popen.returncode}"
+            text = process.tail(_LOG_BYTES)
+            if text.strip() or not process.alive:
+                report.sections.append((f"{process.name} ({state})", text))
+    return report
