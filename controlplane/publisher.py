@@ -8,12 +8,14 @@ under load; they then pull the latest state, so a burst of changes costs each re
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from time import monotonic
 from typing import Protocol
 
 from controlplane.registry import Change, Interest, Stored, View
 
-INTERVAL = 0.010  # seconds between two wake-ups
+INTERVAL = 0.010  # seconds between two rounds of wake-ups
+SLICE = 100  # readers woken in one turn of the loop
 
 
 class Reader(Protocol):
@@ -32,12 +34,17 @@ class Publisher:
         self.endpoints: Interest[Reader] = Interest()
         self._changed_services: list[tuple[str, str]] = []
         self._changed_endpoints: list[tuple[str, str]] = []
-        self._before: tuple[int, int] | None = None  # serial and revision before the first change not yet told
+        # Serial and revision before the first change nobody was told of yet, and before those being told of now.
+        self._before: tuple[int, int] | None = None
+        self._waking_from = (0, 0)
+        self._waking: deque[Reader] = deque()
         self._woken = -INTERVAL
 
     @property
     def told_revision(self) -> int:
         """The revision up to which every reader has been woken."""
+        if self._waking:
+            return self._waking_from[1]
         return self.view.revision if self._before is None else self._before[1]
 
     def publish(self, change: Change) -> None:
@@ -58,19 +65,35 @@ class Publisher:
         self._changed_endpoints += endpoints
         if self._before is None:
             self._before = before
-            wait = self._woken + INTERVAL - monotonic()
-            loop = asyncio.get_running_loop()
-            if wait <= 0:
-                loop.call_soon(self._wake)
-            else:
-                loop.call_later(wait, self._wake)
+            if not self._waking:
+                self._schedule()
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        wait = self._woken + INTERVAL - monotonic()
+        if wait > 0:
+            loop.call_later(wait, self._wake)
+        else:
+            loop.call_soon(self._wake)
 
     def _wake(self) -> None:
-        if self._before is None:
+        if self._before is None or self._waking:
             return
-        (serial, revision), self._before = self._before, None
-        self._woken = monotonic()
-        readers = self.services.in_any(self._changed_services) | self.endpoints.in_any(self._changed_endpoints)
+        self._waking_from, self._before = self._before, None
+        concerned = self.services.in_any(self._changed_services)
+        concerned |= self.endpoints.in_any(self._changed_endpoints)
+        self._waking.extend(concerned)
         self._changed_services, self._changed_endpoints = [], []
-        for reader in readers:
-            reader.wake(serial, revision)
+        self._wake_some()
+
+    def _wake_some(self) -> None:
+        """Wake a slice of the readers and let the loop turn: answers and heartbeats are not to wait for all of them."""
+        serial, revision = self._waking_from
+        for _ in range(min(SLICE, len(self._waking))):
+            self._waking.popleft().wake(serial, revision)
+        if self._waking:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+            return
+        self._woken = monotonic()
+        if self._before is not None:
+            self._schedule()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ from controlplane.config import Config, format_address
 from controlplane.discovery.service import SERVICE_NAME as DISCOVERY_NAME
 from controlplane.discovery.service import DiscoveryService
 from controlplane.errors import StoreError
+from controlplane.garbage import collect_in_pauses
 from controlplane.ledger import Ledger
 from controlplane.publisher import Publisher
 from controlplane.reflection import pool
@@ -49,7 +49,8 @@ TICK = 0.25  # seconds between two looks for leases that have run out
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else two control planes would share the port without a word
     ("grpc.max_receive_message_length", 4 << 20),
-    # A whole fleet may come back at once; above the first figure grpc cancels new calls at random, above the second all.
+    # A whole fleet may come back at once; above the first figure grpc cancels new calls at random, above the second
+    # all.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.max_send_message_length", -1),  # a list of everything may be large; the caller limits what it takes
@@ -106,8 +107,8 @@ async def serve(config: Config) -> None:
         stack.push_async_callback(checks.enter_graceful_shutdown)
         ticker = spawn("lease-ticker", _tick(ledger))
         stack.callback(ticker.cancel)
+        stack.callback(spawn("garbage", collect_in_pauses()).cancel)
 
-        gc.freeze()  # what was imported and loaded stays; no collection needs to walk it
         address = format_address(config.host, port)
         print(f"control plane listens on {address}; data in {config.data_dir}, revision {stored.revision}, "
               f"{len(stored.services)} services, {len(stored.endpoints)} endpoints", flush=True)

@@ -25,6 +25,6 @@ USER mesh
 VOLUME /var/lib/mesh
 EXPOSE 15010
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=5s --start-interval=1s CMD ["mesh", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=5s --start-interval=1s CMD ["mesh", "get", "services"]
 ENTRYPOINT ["mesh"]
 CMD ["controlplane", "--listen", "0.0.0.0:15010", "--data-dir", "/var/lib/mesh"]

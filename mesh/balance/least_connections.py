@@ -33,7 +33,7 @@ class LeastConnections(Picker):
         best: Node | None = None
         equals = 0
         for node in self.active:
-            if tried is not None and node in tried:
+            if tried is not None and node.among(tried):
                 continue
             if best is None or node.in_flight * best.weight < best.in_flight * node.weight:
                 best = node
@@ -44,7 +44,7 @@ class LeastConnections(Picker):
             return best
         left = self.rng.below(equals)
         for node in self.active:
-            if tried is not None and node in tried:
+            if tried is not None and node.among(tried):
                 continue
             if node.in_flight * best.weight == best.in_flight * node.weight:
                 if left < node.weight:

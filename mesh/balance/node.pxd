@@ -15,6 +15,8 @@ cdef class Node:
     cdef readonly bint removed
 
     cpdef bint eligible(self, double now) noexcept
+    @cython.locals(node=Node)
+    cpdef bint among(self, list nodes) except -1
     cdef update(self, object endpoint)
     cdef remove(self)
 

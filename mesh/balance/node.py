@@ -37,6 +37,13 @@ class Node:
         """Whether it may be picked at `now`: in the set, healthy, and not ejected."""
         return self.healthy and now >= self.ejected_until
 
+    def among(self, nodes: list[Node]) -> bool:
+        """Whether it is one of `nodes`, which are few."""
+        for node in nodes:  # noqa: SIM110  any() would make a generator for each call
+            if node is self:
+                return True
+        return False
+
     def update(self, endpoint: Endpoint) -> None:
         """Take over what the registry says of the same endpoint now."""
         self.endpoint = endpoint

@@ -71,17 +71,17 @@ class Picker:
         if len(tried) < len(self.active):
             for _ in range(REDRAWS):
                 node = self.draw(key)
-                if node not in tried:
+                if not node.among(tried):
                     return node
         total = 0
         for node in self.active:
-            if node not in tried:
+            if not node.among(tried):
                 total += node.weight
         if total == 0:
             return self.draw(key)
         left = self.rng.below(total)
         for node in self.active:
-            if node not in tried:
+            if not node.among(tried):
                 if left < node.weight:
                     return node
                 left -= node.weight

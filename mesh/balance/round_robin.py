@@ -50,6 +50,6 @@ class RoundRobin(Picker):
     def draw_other(self, key: int, tried: list[Node]) -> Node:
         for _ in range(len(self.active)):
             node = self.draw(key)
-            if node not in tried:
+            if not node.among(tried):
                 return node
         return self.draw(key)

@@ -86,7 +86,7 @@ class SourceIpHash(Picker):
         best_score = 0.0
         best_bits = 0
         for candidate in self.candidates:
-            if tried is not None and candidate.node in tried:
+            if tried is not None and candidate.node.among(tried):
                 continue
             bits = mix64(key ^ candidate.hash)
             if self.even:  # the order of the scores is the order of the hashes: no logarithm

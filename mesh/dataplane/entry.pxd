@@ -1,6 +1,7 @@
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.h2transport cimport Hub
 from mesh.dataplane.record cimport Record, Recorder
+from mesh.wire.tracecontext cimport TraceParent, parse_traceparent
 from mesh.wire.hpack cimport Block, Head
 
 cdef class Entry:

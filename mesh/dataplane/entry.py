@@ -15,7 +15,7 @@ from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
 from mesh.wire.hpack import Block, Head
-from mesh.wire.tracecontext import TraceParent
+from mesh.wire.tracecontext import TraceParent, parse_traceparent
 
 
 class Entry:
@@ -62,7 +62,7 @@ class Entry:
         record.span_id = hub.rng.next64() | 1  # never the invalid all-zero id
         parent: TraceParent = None
         if block.traceparent is not None:
-            parent = TraceParent.parse(block.traceparent)
+            parent = parse_traceparent(block.traceparent)
         if parent is not None:
             record.trace_hi = parent.trace_hi
             record.trace_lo = parent.trace_lo

@@ -20,10 +20,10 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.h2upstream import Pool, UpstreamCall
 from mesh.dataplane.record import SERVER, Record
-from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, grpc_status_of
+from mesh.dataplane.reply import failure_head, failure_message, failure_trailers
 from mesh.resilience.classify import retry_reason
 from mesh.resilience.replay import ReplayBuffer
-from mesh.wire.grpc import format_timeout, parse_timeout
+from mesh.wire.grpc import format_timeout, grpc_status_of, parse_timeout
 from mesh.wire.h2 import Connection, Stream
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import format_traceparent

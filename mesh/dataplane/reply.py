@@ -6,23 +6,12 @@ What lives here: the header sections of our own answers. What this must not know
 from __future__ import annotations
 
 from functools import cache
-from urllib.parse import quote
 
 from mesh.errors import Reason
+from mesh.wire.grpc import encode_message
 from mesh.wire.hpack import Head, literal, make_head
 
-# Characters that gRPC lets stand in grpc-message (PROTOCOL-HTTP2.md, Percent-Encoded): printable ASCII but '%'.
-_SAFE = "".join(chr(c) for c in range(0x20, 0x7F) if c != 0x25)
 _MAX_MESSAGE = 512
-
-
-# What an HTTP status means to gRPC: http-grpc-status-mapping.md of the gRPC project.
-_GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-
-
-def grpc_status_of(http_status: int) -> int:
-    """The gRPC status that an answer without one counts as."""
-    return _GRPC_STATUS.get(http_status, 2)
 
 
 @cache
@@ -48,4 +37,4 @@ def failure_trailers(reason: Reason) -> Head:
 def failure_message(reason: Reason, detail: str) -> bytes:
     """The encoded `grpc-message` field: the reason in words, and where it happened."""
     text = f"{reason.message} [{reason.code}]" + (f": {detail}" if detail else "")
-    return literal(b"grpc-message", quote(text[:_MAX_MESSAGE], safe=_SAFE).encode())
+    return literal(b"grpc-message", encode_message(text[:_MAX_MESSAGE]))

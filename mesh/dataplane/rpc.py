@@ -36,6 +36,7 @@ class _Connection:
         self.handler = RpcHandler(channel.hub, self)
         self.transport = H2Transport(True, self.handler, channel.hub)
         self.ready: asyncio.Future[None] = channel.hub.loop.create_future()
+        self.gone: asyncio.Future[None] = channel.hub.loop.create_future()
         self._channel = channel
         self._address = host, port
         self._heads: dict[tuple[str, tuple[tuple[str, str], ...]], Head] = {}
@@ -62,7 +63,9 @@ class _Connection:
         return not self._retired and not self.transport.closing
 
     def start(self, path: str, metadata: Metadata, timeout: float | None) -> Call:
-        """Open a call; only while `usable()`."""
+        """Open a call. Raises UpstreamError when the connection has been lost meanwhile."""
+        if not self.usable():
+            raise UpstreamError(UNAVAILABLE, f"{self.name}{path}: the connection broke")
         key = path, tuple(metadata)
         head = self._heads.get(key)
         if head is None:
@@ -105,7 +108,7 @@ class _Connection:
         if self.handler.heard == heard:
             self.close()
         else:
-            self._watch(self._channel.keepalive, self.handler.heard)
+            self._watch(max(self._channel.keepalive - self._channel.keepalive_timeout, 0.0), self.handler.heard)
 
     def _call_ended(self) -> None:
         if self._retired:
@@ -131,6 +134,7 @@ class _Connection:
     def on_lost(self, exc: object) -> None:
         self._retired = True
         self._channel.forget(self)
+        self.gone.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
         if not self.ready.done():
@@ -177,13 +181,26 @@ class Channel:
         """Open a call in which both sides may send any number of messages."""
         return (await self._connect()).start(path, metadata, None)
 
+    async def connect(self) -> None:
+        """Connect unless it is connected. Raises UpstreamError."""
+        await self._connect()
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Where the next connection is tried first: where the last one was made."""
+        return self._targets[0]
+
     async def close(self) -> None:
         """End all calls and connections; the channel can't be used any more."""
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
-        for connection in list(self._connections):
+            await asyncio.wait((self._connecting,))
+        connections = list(self._connections)
+        for connection in connections:
             connection.close()
+        for connection in connections:
+            await connection.gone
 
     def forget(self, connection: _Connection) -> None:
         """`connection` is gone."""

@@ -15,16 +15,13 @@ from mesh.dataplane.rpc_handler import RpcHandler
 from mesh.errors import CANCELLED, INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN, UpstreamError
 from mesh.wire import errors as h2
 from mesh.wire.errors import MessageError
-from mesh.wire.grpc import MessageDecoder, decode_message, frame
+from mesh.wire.grpc import MessageDecoder, decode_message, frame, grpc_status_of
 from mesh.wire.hpack import Head
 
 # Bytes of messages that nobody has taken yet; beyond that the peer is given no more window.
 QUEUE_BYTES = 262_144
 
-_UNAUTHENTICATED, _PERMISSION_DENIED = 16, 7
-# https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md; what is not listed is UNKNOWN.
-_HTTP_STATUS = {400: INTERNAL, 401: _UNAUTHENTICATED, 403: _PERMISSION_DENIED, 404: UNIMPLEMENTED, 429: UNAVAILABLE,
-                502: UNAVAILABLE, 503: UNAVAILABLE, 504: UNAVAILABLE}
+_PERMISSION_DENIED = 7
 # PROTOCOL-HTTP2.md, "Errors"; what is not listed is INTERNAL.
 _RESET_STATUS = {h2.REFUSED_STREAM: UNAVAILABLE, h2.CANCEL: CANCELLED, h2.ENHANCE_YOUR_CALM: RESOURCE_EXHAUSTED,
                  h2.INADEQUATE_SECURITY: _PERMISSION_DENIED}
@@ -160,7 +157,7 @@ class Call:
                 return
             self._headers_seen = True
             if head.status != 200 and head.grpc_status < 0:
-                self._abandon(UpstreamError(_HTTP_STATUS.get(head.status, UNKNOWN),
+                self._abandon(UpstreamError(grpc_status_of(head.status),
                                             f"{self._name}: HTTP status {head.status}"))
                 return
             if head.status == 200 and not head.is_grpc:

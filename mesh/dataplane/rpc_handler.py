@@ -24,7 +24,7 @@ class RpcHandler(TransportHandler):
     def __init__(self, hub: Hub, listener: Any) -> None:
         self.hub = hub
         self.listener = listener
-        self.shell = None
+        self.shell: Any = None
         self.heard = 0
 
     # -- from the codec
@@ -94,13 +94,13 @@ class RpcHandler(TransportHandler):
 
     def usable(self) -> bool:
         """Whether a stream can be opened now."""
-        return self.shell is not None and not self.shell.closing and self.shell.conn.can_open()
+        return bool(self.shell is not None and not self.shell.closing and self.shell.conn.can_open())
 
     def active(self) -> int:
         """Streams open."""
-        return 0 if self.shell is None else self.shell.conn.active
+        return 0 if self.shell is None else int(self.shell.conn.active)
 
-    def open(self, owner: Any, head: Head, timeout: bytes | None) -> Stream:
+    def open(self, owner: Any, head: Head, timeout: bytes | None) -> Any:
         """Open a stream whose callbacks go to `owner`, with `timeout` as its grpc-timeout; only while `usable()`."""
         block = self.shell.conn.encoder.encode(head)
         if timeout is not None:
@@ -112,7 +112,7 @@ class RpcHandler(TransportHandler):
         n = len(data) - start
         if self.shell.paused or self.shell.closed:
             return -1
-        room = self.shell.conn.sendable(stream)
+        room: int = self.shell.conn.sendable(stream)
         if n > room:
             n = room
             end = False

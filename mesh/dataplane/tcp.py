@@ -232,8 +232,8 @@ class TcpProxy:
             self._listener.close()
             self._listener = None
 
-    async def drain(self, deadline: float) -> int:
-        """Accept no more and wait for the open connections to end, at most until the loop's time is `deadline`.
+    async def drain(self, timeout: float) -> int:
+        """Accept no more and wait for the open connections to end, at most `timeout` seconds.
 
         Those still open then are reset; returns how many. TCP has no way to ask a peer to leave.
         """
@@ -242,7 +242,7 @@ class TcpProxy:
         if self._open:
             loop = self.reactor.loop
             empty = self._empty = loop.create_future()
-            timer = loop.call_at(deadline, empty.cancel)
+            timer = loop.call_later(timeout, empty.cancel)
             try:
                 await asyncio.wait([empty])
             finally:

@@ -20,7 +20,7 @@ import grpc.aio
 from rich.console import Console
 
 from mesh.demo.load import Load
-from mesh.demo.shop import READY_TIMEOUT, Shop, wait_until
+from mesh.demo.shop import Shop, wait_until
 from mesh.demo.story import VICTIM, Story
 from mesh.demo.view import Figures, View
 from mesh.errors import MeshError
@@ -117,11 +117,11 @@ async def _open(directory: Path, console: Console) -> AsyncIterator[tuple[Shop, 
 async def _stay(shop: Shop, load: Load, view: View) -> None:
     """Keep the shop open and show what goes on until the task is cancelled."""
     load.close_window(load.total)
-    await shop.instances[VICTIM].start(READY_TIMEOUT)
+    await shop.instances[VICTIM].start()
     mesh = "mesh" if shutil.which("mesh") else str(Path(sys.executable).with_name("mesh"))
     view.act("The shop stays open until Ctrl-C. In another terminal:")
     for line in (f"export MESH_CONTROL_PLANE={shop.control_plane}", f"{mesh} get endpoints",
-                 f"{mesh} weight cart cart-0=5 cart-1=5 cart-2=0", f"{mesh} drain payment/payment-2", f"{mesh} status",
+                 f"{mesh} weight cart cart-0=5 cart-1=5 cart-2=0", f"{mesh} drain payment payment-2", f"{mesh} status",
                  f"{mesh} traces --service payment", f"{mesh} trace ID"):
         view.show(f"  {line}")
     view.watch()

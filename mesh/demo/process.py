@@ -1,4 +1,4 @@
-"""The demo's processes: started with a ready line, killed whole, stopped for certain.
+"""The demo's processes: started, killed whole, stopped for certain.
 
 What lives here: one process tree of ours at a time, its log and its end. What this must not know: what runs in it. Only
 processes started here are ever signalled, by their ids.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from mesh.dataplane.tasks import spawn
 from mesh.errors import MeshError
 
 
 class ProcessFailed(MeshError):
-    """A process of the demo ended or stayed silent when it should have been ready; holds the end of its log."""
+    """A process of the demo ended too early or did not do its part; holds the end of its log."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -55,7 +52,6 @@ class Process:
         self.argv = list(argv)
         self.env = dict(env)
         self.log = log
-        self.ready: dict[str, Any] = {}  # the program's ready line
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -69,38 +65,29 @@ class Process:
             raise ProcessFailed(f"{self.name} was not started")
         return self._process.pid
 
-    async def start(self, timeout: float) -> None:
-        """Start the program with `--ready-fd` and return once it has written its first line there.
-
-        Raises ProcessFailed with the end of its log when it ends or `timeout` seconds pass before that.
-        """
-        read_end, write_end = os.pipe()
-        argv = [part if part != "{ready-fd}" else str(write_end) for part in self.argv]
+    async def start(self) -> None:
+        """Start the program."""
+        argv = self.argv
         # Should the demo itself be killed the kernel tells its children, so that nothing is left behind.
         if (setpriv := shutil.which("setpriv")) is not None:
-            argv[:0] = [setpriv, "--pdeathsig", "TERM"]
-        try:
-            with self.log.open("ab") as output:
-                self._process = await asyncio.create_subprocess_exec(
-                    *argv, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                    pass_fds=(write_end,), start_new_session=True)
-        except BaseException:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        # The pipe stays open for later lines ("drained"), which would otherwise break the writer.
-        reader = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
-        try:
-            line = await asyncio.wait_for(reader.readline(), timeout)
-        except TimeoutError:
-            raise ProcessFailed(f"{self.name} was not ready after {timeout:g} s\n{self.tail()}") from None
-        if not line:
-            raise ProcessFailed(f"{self.name} ended before it was ready\n{self.tail()}")
-        self.ready = json.loads(line)
-        spawn(f"lines of {self.name}", _discard(reader))
+            argv = [setpriv, "--pdeathsig", "TERM", *argv]
+        with self.log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *argv, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True)
+
+    def check(self) -> None:
+        """Raise ProcessFailed with the end of its log when it was started and has ended."""
+        if self._process is not None and self._process.returncode is not None:
+            raise ProcessFailed(f"{self.name} ended with {self._process.returncode}\n{self.tail()}")
+
+    def part(self, word: str) -> int:
+        """Return the id of the first process of its tree with `word` among its arguments; ProcessFailed for none."""
+        for pid in descendants(self.pid):
+            with contextlib.suppress(OSError):
+                if os.fsencode(word) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return pid
+        raise ProcessFailed(f"{self.name} has no process called {word}\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         """Return the end of its log."""
@@ -129,11 +116,6 @@ class Process:
         _signal([pid for pid in pids if _session(pid) == self._process.pid], signal.SIGKILL)
         if self.running:
             await self._process.wait()
-
-
-async def _discard(reader: asyncio.StreamReader) -> None:
-    while await reader.readline():
-        pass
 
 
 def _session(pid: int) -> int:

@@ -7,8 +7,11 @@ not know: the story.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ import grpc.aio
 from mesh.demo.process import Process, ProcessFailed, free_ports
 from mesh.v1 import registry_pb2, registry_pb2_grpc, trace_pb2, trace_pb2_grpc
 
-MESH = (sys.executable, "-m", "mesh")
+MESH = (sys.executable, "-m", "mesh.cli")
 RESOURCES = Path(__file__).with_name("shop.yaml")
 READY_TIMEOUT = 30.0  # seconds; on an idle machine a sidecar takes under one
 STOP_GRACE = 5.0  # seconds
@@ -60,11 +63,11 @@ def app_command(member: Member, port: int, redis: str | None) -> list[str]:
     return [sys.executable, "-m", "mesh.demo.stock", "--port", str(port)]
 
 
-def run_command(member: Member, port: int, control_plane: str, state: Path, app: list[str]) -> list[str]:
-    """Return the argv of `mesh run` for an instance whose app listens on `port`."""
+def run_command(member: Member, port: int, inbound: int, control_plane: str, state: Path, app: list[str]) -> list[str]:
+    """Return the argv of `mesh run` for an instance whose app listens on `port`, its sidecar on `inbound` (0: any)."""
     argv = [*MESH, "run", "--service", member.service, "--instance", member.name, "--protocol", member.protocol,
-            "--port", str(port), "--weight", str(member.weight), "--control-plane", control_plane,
-            "--state-dir", str(state), "--drain-timeout", "2s", "--ready-fd", "{ready-fd}"]
+            "--port", str(port), "--inbound", str(inbound), "--weight", str(member.weight),
+            "--control-plane", control_plane, "--state-dir", str(state), "--drain-timeout", "2s"]
     for outbound in member.outbound:
         name, _, protocol = outbound.partition("/")
         argv += ["--outbound", f"{name}=0" + (f"/{protocol}" if protocol else "")]
@@ -97,41 +100,51 @@ class Shop:
     """All processes of the demo. `directory` takes data and logs."""
 
     def __init__(self, directory: Path) -> None:
-        ports = free_ports(1 + len(MEMBERS))
-        self.directory = directory
-        self.control_plane = f"127.0.0.1:{ports[0]}"
+        control_plane, storefront, *ports = free_ports(2 + len(MEMBERS))
+        self.control_plane = f"127.0.0.1:{control_plane}"
+        self.storefront = f"127.0.0.1:{storefront}"  # where the storefront's sidecar accepts calls
         self.redis = shutil.which("redis-server")
         self._env = environment(os.environ, self.control_plane)
         (directory / "control-plane").mkdir()
         self.controller = Process(
             "control plane", [*MESH, "controlplane", "--listen", self.control_plane, "--data-dir",
-                              str(directory / "control-plane"), "--ready-fd", "{ready-fd}"],
+                              str(directory / "control-plane")],
             self._env, directory / "control-plane.log")
         self.instances: dict[str, Process] = {}
-        for member, port in zip(MEMBERS, ports[1:], strict=True):
-            state = directory / member.name
-            state.mkdir()
-            argv = run_command(member, port, self.control_plane, state, app_command(member, port, self.redis))
+        for member, port in zip(MEMBERS, ports, strict=True):
+            inbound = storefront if member.service == "storefront" else 0
+            app = app_command(member, port, self.redis)
+            argv = run_command(member, port, inbound, self.control_plane, directory / member.name, app)
             self.instances[member.name] = Process(member.name, argv, self._env, directory / f"{member.name}.log")
         self._channel = grpc.aio.insecure_channel(self.control_plane, options=CHANNEL_OPTIONS)
         self.registry = registry_pb2_grpc.RegistryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self.traces = trace_pb2_grpc.TraceQueryServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
-    @property
-    def storefront(self) -> str:
-        """Where the storefront's sidecar accepts calls, `host:port`."""
-        return str(self.instances["storefront-0"].ready["inbound"])
-
     async def open(self) -> None:
         """Start everything and return once every instance is registered. Raises ProcessFailed."""
-        await self.controller.start(READY_TIMEOUT)
+        await self.start_controller()
         await self.command("apply", "-f", str(RESOURCES))
-        await asyncio.gather(*(process.start(READY_TIMEOUT) for process in self.instances.values()))
+        await asyncio.gather(*(process.start() for process in self.instances.values()))
 
         async def registered() -> bool:
+            for process in self.instances.values():
+                process.check()
             return len(await self.weights()) == len(self.instances)
 
         await wait_until("every instance is registered", registered, READY_TIMEOUT)
+
+    async def start_controller(self) -> None:
+        """Start the control plane, for the first time or again, and return once it answers. Raises ProcessFailed."""
+        await self.controller.start()
+
+        async def answers() -> bool:
+            self.controller.check()
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await self.registry.ListServices(registry_pb2.ListServicesRequest(), timeout=1.0)
+                return True
+            return False
+
+        await wait_until("the control plane answers", answers, READY_TIMEOUT)
 
     async def close(self) -> None:
         """Stop everything: the instances first, so that they can take their leave."""
@@ -165,6 +178,24 @@ class Shop:
         """Return the instances whose sidecars are connected to the control plane."""
         listed = await self.registry.ListSidecars(registry_pb2.ListSidecarsRequest(), timeout=5.0, wait_for_ready=True)
         return [sidecar.id.partition("/")[2] for sidecar in listed.sidecars if sidecar.connected]
+
+    async def retries(self) -> int:
+        """Return how many attempts the storefront's sidecar has repeated so far."""
+        process = self.instances["storefront-0"]
+        seen = process.log.stat().st_size
+        os.kill(process.part("sidecar"), signal.SIGUSR2)
+        found: list[int] = []
+
+        async def told() -> bool:
+            with process.log.open() as log:
+                log.seek(seen)
+                for line in log:
+                    if line.startswith("{") and line.endswith("}\n"):
+                        found.append(sum(port["http"]["retries"] for port in json.loads(line)["outbound"]))
+            return bool(found)
+
+        await wait_until("the storefront's sidecar has told its statistics", told, 5.0)
+        return found[-1]
 
     async def trace(self, trace_id: str) -> list[tuple[str, str, str]]:
         """Return (service, span id, parent's span id) of each span that the control plane has of a trace."""

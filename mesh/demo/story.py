@@ -17,7 +17,7 @@ from mesh.demo import promises
 from mesh.demo.load import Load, Tally
 from mesh.demo.process import ProcessFailed
 from mesh.demo.promises import ORDERS, Promise
-from mesh.demo.shop import READY_TIMEOUT, Shop, wait_until
+from mesh.demo.shop import Shop, wait_until
 from mesh.demo.view import Figures, View
 
 ACT_SECONDS = 25.0  # an act that has not seen its orders by then goes on without, and breaks its promise
@@ -39,6 +39,7 @@ class Story:
         self._weights: dict[str, int] = {}
         self._down: set[str] = set()
         self._shown = load.total
+        self._retries = -1
 
     async def tell(self) -> list[Promise]:
         """Play all acts; return promises and what was seen. Raises ProcessFailed when a command or a start fails."""
@@ -71,10 +72,14 @@ class Story:
     async def _kill_replica(self) -> None:
         self._view.act(f"3. {VICTIM} is killed with SIGKILL under load, app and sidecar at once")
         window = self._load.open_window()
+        before = await self._shop.retries()
         count = await self._shop.instances[VICTIM].kill()
         self._down.add(VICTIM)
         self._view.say(f"SIGKILL to the {count} processes of {VICTIM}")
         after = await self._orders(ORDERS // 2)
+        repeated = await self._shop.retries() - before
+        self._view.say(f"{repeated} attempts were repeated, {window.failures} of {window.requests} orders failed",
+                       "red" if window.failures else "")
         self._load.close_window(window)
         self._promises += [promises.no_failures(f"while {VICTIM} dies", window),
                            promises.went_elsewhere(VICTIM, "payment", after)]
@@ -86,7 +91,7 @@ class Story:
         self._view.say("SIGKILL to the control plane; orders go on without it")
         await self._orders(ORDERS // 4)
         self._promises.append(promises.no_failures("without a control plane", window))
-        await self._shop.controller.start(READY_TIMEOUT)
+        await self._shop.start_controller()
         self._view.say("the control plane is started again from its data directory")
         stored = await self._shop.weights("cart")
         self._promises.append(promises.kept_weights(self._weights, stored))
@@ -145,15 +150,18 @@ class Story:
 
     async def _orders(self, count: int) -> Tally:
         """Watch until `count` orders that begin now are through."""
+        before = await self._shop.retries()
+        self._retries = 0
         tally = self._shown = self._load.open_window(count)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(tally.reached.wait(), ACT_SECONDS)
         self._load.close_window(tally)
+        self._retries = await self._shop.retries() - before
         self._view.result(self._figures())
         return tally
 
     def _figures(self) -> Figures:
-        return Figures(self._shown, self._weights, self._down, -1, time.monotonic() - self._shown.opened)
+        return Figures(self._shown, self._weights, self._down, self._retries, time.monotonic() - self._shown.opened)
 
     async def _draw(self) -> None:
         while True:

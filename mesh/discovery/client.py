@@ -1,7 +1,7 @@
 """Discovery's shell: the stream to the control plane, opened again for ever, and the saving of what is in force.
 
-What lives here: connecting with backoff, sending what `Subscription` says, waiters, the debounced save. What this must not
-know: what a response means (`subscription`), how bytes travel (`rpc`), what a service is used for (the sink).
+What lives here: connecting with backoff, sending what `Subscription` says, waiters, the debounced save. What this must
+not know: what a response means (`subscription`), how bytes travel (`rpc`), what a service is used for (the sink).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mesh.dataplane.rpc_call import Call
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.state import StateFile
 from mesh.discovery.subscription import Refusal, Sink, Subscription
-from mesh.errors import INTERNAL, UNAVAILABLE, UpstreamError
+from mesh.errors import INTERNAL, UpstreamError
 from mesh.resilience.backoff import Backoff
 from mesh.xds.v3.discovery_pb2 import DeltaDiscoveryResponse
 
@@ -53,6 +53,7 @@ class DiscoveryClient:
         self._call: Call | None = None
         self._task: asyncio.Task[None] | None = None
         self._saver: asyncio.Task[None] | None = None
+        self._writing = False
         if state is not None:
             self._subscription.restore(state.load())
         self._saved = self._subscription.generation
@@ -99,7 +100,8 @@ class DiscoveryClient:
         if self._task is not None:
             self._task.cancel()
         if self._saver is not None:
-            self._saver.cancel()
+            if not self._writing:
+                self._saver.cancel()
             await asyncio.wait((self._saver,))
         await self._save()
 
@@ -173,6 +175,7 @@ class DiscoveryClient:
         state, generation = self._state, self._subscription.generation
         if state is None or self._saved == generation:
             return
+        self._writing = True
         resources: list[bytes] = []
         for resource in list(self._subscription.saved()):
             resources.append(resource.SerializeToString())
@@ -183,3 +186,4 @@ class DiscoveryClient:
         except OSError as exc:
             _log.warning("discovered state not saved: %s", exc)
         self._saved = generation
+        self._writing = False

@@ -131,8 +131,10 @@ def duration_from_proto(field: str, duration: Duration) -> float:
 
 def duration_to_proto(seconds: float) -> Duration:
     """Return `seconds`, rounded to the nanosecond."""
-    whole, nanos = divmod(round(seconds * _NANOS), _NANOS)
-    return Duration(seconds=whole, nanos=nanos)
+    total = round(seconds * _NANOS)
+    sign = 1 if total >= 0 else -1
+    whole, nanos = divmod(abs(total), _NANOS)
+    return Duration(seconds=sign * whole, nanos=sign * nanos)
 
 
 def _balance(message: service_pb2.BalancePolicy) -> BalancePolicy:

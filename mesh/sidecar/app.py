@@ -17,7 +17,6 @@ from typing import Any
 
 import uvloop
 
-import mesh
 from mesh.balance.rng import Rng
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
@@ -32,13 +31,17 @@ from mesh.errors import InvalidConfig
 from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
+from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings, telemetry_settings
+from mesh.telemetry.spans import make_resource
 
 _log = logging.getLogger("mesh.sidecar")
 # How long "ready" waits for discovery to tell of the declared outbound services, in seconds; after that requests wait themselves.
 _FIRST_STATE = 3.0
 _FLUSH_SPANS = 2.0
+# Supervisors and terminals signal a process and its group: what comes within this many seconds is the same wish.
+_ONE_REQUEST = 1.0
 
 
 def main(argv: list[str]) -> int:
@@ -61,20 +64,21 @@ class Sidecar:
         self._config = config
         self._telemetry = telemetry
         self._stop = asyncio.Event()
-        self._signals = 0
+        self._told_at = 0.0
 
     async def run(self) -> int:
         """Start, serve until told to stop, drain."""
         config = self._config
         loop = asyncio.get_running_loop()
         recorder = Recorder(self._telemetry.max_queue_size)
-        self.hub = Hub(loop, Rng(int.from_bytes(os.urandom(8), "little")), recorder)
+        rng = Rng(int.from_bytes(os.urandom(8), "little"))
+        self.hub = Hub(loop, rng, recorder)
         self.reactor = Reactor(loop)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
-        state = StateFile.at(config.state_dir, config.service, config.instance)
+        state = StateFile(config.state_dir, config.service, config.instance)
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name))
-        self.discovery = DiscoveryClient(channel, config.id, mesh.__version__, self.clusters, state)
-        self.exporter = Exporter(self._telemetry, recorder, self.hub, config.service, config.instance)
+        self.discovery = DiscoveryClient(channel, config.id, self.clusters, rng, state)
+        self.exporter = self._make_exporter(recorder, rng) if self._telemetry.enabled else None
         self.outbounds = Outbounds(config, self.hub, self.reactor, self.clusters, self._entry)
         self.inbound = Inbound(config, self.hub, self.reactor, channel, self._entry) if config.app else None
         try:
@@ -86,7 +90,8 @@ class Sidecar:
             return 2
         self._handle_signals(loop)
         self.discovery.start()
-        self.exporter.start()
+        if self.exporter is not None:
+            self.exporter.start()
         await self._first_state()
         if self.inbound is not None:
             self.inbound.watch_app()
@@ -101,6 +106,11 @@ class Sidecar:
         await self._stop.wait()
         return await self._drain()
 
+    def _make_exporter(self, recorder: Recorder, rng: Rng) -> Exporter:
+        collector = Channel(self.hub, self._telemetry.targets)
+        encoder = SpanEncoder(make_resource(self._config.service, self._config.instance))
+        return Exporter(recorder, collector, encoder, self._telemetry, rng)
+
     def _entry(self, kind: int, cluster: Any, router: Any) -> Entry:
         sampler = self._telemetry.sampler
         return Entry(self.hub, kind, cluster, router, self._telemetry.enabled, sampler.parent_based,
@@ -109,12 +119,9 @@ class Sidecar:
     async def _first_state(self) -> None:
         """Wait until discovery, or the state on disk, has told of every declared outbound service."""
         names = self.outbounds.services()
-        try:
-            async with asyncio.timeout(_FIRST_STATE):
-                for name in names:
-                    await self.discovery.wait_known(name)
-        except TimeoutError:
-            missing = [name for name in names if not self.clusters.get(name).known()]
+        known = await asyncio.gather(*(self.discovery.wait_known(name, _FIRST_STATE) for name in names))
+        missing = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+        if missing:
             _log.warning("nothing is known yet of %s: is the control plane up at %s?", ", ".join(missing),
                          ", ".join(map(str, self._config.control_plane)))
 
@@ -127,11 +134,13 @@ class Sidecar:
         loop.add_signal_handler(signal.SIGUSR2, lambda: print(json.dumps(self.statistics()), file=sys.stderr, flush=True))
 
     def _on_stop(self) -> None:
-        self._signals += 1
-        if self._signals > 1:
+        now = asyncio.get_running_loop().time()
+        if not self._told_at:
+            self._told_at = now
+            self._stop.set()
+        elif now - self._told_at > _ONE_REQUEST:
             _log.warning("told twice to stop: not waiting for open requests")
             os._exit(1)
-        self._stop.set()
 
     async def _drain_inbound(self) -> None:
         if self.inbound is not None:
@@ -146,11 +155,10 @@ class Sidecar:
             await self.inbound.drain(self._config.drain_timeout)
         left = self._config.drain_timeout - (asyncio.get_running_loop().time() - started)
         await self.outbounds.drain(max(0.1, left))
-        await self.discovery.stop()
+        await self.discovery.close()
         self.clusters.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SPANS + 1):
-                await self.exporter.stop(_FLUSH_SPANS)
+        if self.exporter is not None:
+            await self.exporter.shutdown(_FLUSH_SPANS)
         self._report({"event": "drained"})
         _log.info("drained")
         return 0
@@ -163,11 +171,12 @@ class Sidecar:
 
     def statistics(self) -> dict[str, Any]:
         """What is open and what has been, for operators (SIGUSR2) and tests."""
+        self.hub.touch()  # without traffic the hub's clock stands still: ejections that are over would show
         return {
             "id": self._config.id,
             "transports": self.hub.transports,
             "timers": self.hub.timers.armed,
-            "records": {"pending": self.hub.recorder.pending, "dropped": self.hub.recorder.dropped},
+            "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "inbound": self.inbound.statistics() if self.inbound else None,
             "outbound": self.outbounds.statistics(),
             "clusters": self.clusters.statistics(),

@@ -45,6 +45,7 @@ class Inbound:
         self._config = config
         self._app = config.app
         self._channel = channel
+        self._hub = hub
         self._registration: Registration | None = None
         self._watch: asyncio.Task[None] | None = None
         self._drained: asyncio.Task[None] | None = None
@@ -73,7 +74,8 @@ class Inbound:
         while not await self._app_is_up():
             await asyncio.sleep(wait)
             wait = min(_PROBE_SLOWEST, wait * 1.5)
-        self._registration = Registration(self._channel, self._endpoint(), self._config.protocol, self._config.id)
+        self._registration = Registration(self._channel, self._endpoint(), self._config.protocol, self._config.id,
+                                          self._hub.rng)
         self._registration.start()
 
     async def _app_is_up(self) -> bool:
@@ -105,7 +107,7 @@ class Inbound:
         if self._watch is not None:
             self._watch.cancel()
         if self._registration is not None:
-            await self._registration.stop(_LEAVE_WITHIN)
+            await self._registration.deregister(_LEAVE_WITHIN)
             await asyncio.sleep(min(_PROPAGATION, timeout))
         self.port.close()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))

@@ -1,9 +1,16 @@
-from mesh.wire.fieldrules cimport KINDS, name_problem, value_problem
-from mesh.wire.octets cimport MASK, MIX
+from mesh.wire.fieldrules cimport GRPC_TIMEOUT, KINDS, TRACEPARENT, name_problem, value_problem
+from mesh.wire.huffman cimport huffman_decode, huffman_encode
+from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of
 
+cdef int MAX_INTERNED
+cdef int NAME_SETS
+cdef int FIELD_SETS
+cdef list NAMES
+cdef list FIELDS
 cdef unsigned long long SERIAL
 cdef dict STATIC_INDEX
 cdef dict STATIC_VALUES
+cdef list PER_CALL
 cdef list STATIC_FIELDS
 cdef list ONE_OCTET
 
@@ -21,6 +28,7 @@ cdef class Field:
     cdef readonly bytes value
     cdef readonly int size
     cdef readonly bint sensitive
+    cdef bint named
     cdef readonly str problem
     cdef Name ref
     cdef bytes raw
@@ -30,5 +38,10 @@ cdef class Field:
 
 cdef Name new_name(bytes octets, bytes raw)
 cdef Field new_field(Name ref, bytes value, bytes raw, bint sensitive)
+cdef Name intern_name(bytearray buf, Py_ssize_t start, Py_ssize_t n)
+cdef Field intern_literal(bytearray buf, Py_ssize_t start, Py_ssize_t name_n, Py_ssize_t n, bint sensitive)
+cdef Field intern_field(Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive)
+cdef bint is_literal(Field field, Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive) except -1
+cdef bytes string_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cdef bytes integer_octets(Py_ssize_t value, int bits, int first)
 cdef bytes name_prefix(bytes name)

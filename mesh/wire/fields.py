@@ -12,10 +12,19 @@ import cython
 from mesh.wire.static_table import STATIC_TABLE
 
 if not cython.compiled:
-    from mesh.wire.fieldrules import KINDS, name_problem, value_problem
-    from mesh.wire.octets import MASK, MIX
+    from mesh.wire.fieldrules import GRPC_TIMEOUT, KINDS, TRACEPARENT, name_problem, value_problem
+    from mesh.wire.huffman import huffman_decode, huffman_encode
+    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of
 
+# Interned names and fields, in sets of two: about 2 MiB at the worst.
+MAX_INTERNED: int = 256  # octets of a value's literal
+NAME_SETS: int = 128
+FIELD_SETS: int = 1024
+NAMES: list[Name | None] = [None] * (2 * NAME_SETS)
+FIELDS: list[Field | None] = [None] * (2 * FIELD_SETS)
 SERIAL: int = 0
+# The names that differ from call to call, by the first octet of their string literals.
+PER_CALL: list[Name | None] = [None] * 256
 STATIC_INDEX: dict[bytes, int] = {}
 STATIC_VALUES: dict[bytes, dict[bytes, int]] = {}
 STATIC_FIELDS: list[Field | None] = [None]  # by index; the first is 1
@@ -41,7 +50,7 @@ class Field:
     """A header field, immutable.
 
     `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed; `problem`: why it is malformed
-    in any section, or None; `raw`: the string literal its value was read from.
+    in any section, or None; `raw`: the string literal its value was read from (`named`: its name's too).
     """
 
     ref: Name
@@ -50,6 +59,7 @@ class Field:
     raw: bytes | None
     size: int
     sensitive: bool
+    named: bool
     problem: str | None
     encoded: bytes | None
     serial: int
@@ -102,10 +112,89 @@ def new_field(ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint
     field.raw = raw
     field.size = 32 + len(ref.octets) + len(value)
     field.sensitive = sensitive
+    field.named = False
     field.problem = ref.problem if ref.problem is not None else value_problem(ref.kind, value)
     field.encoded = None
     field.serial = (SERIAL * MIX) & MASK
     return field
+
+
+def intern_name(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> Name:
+    """The name whose string literal is the `n` octets at `start`."""
+    if n > 64:
+        return new_name(string_of(buf, start, n), None)
+    slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, SEED) & (NAME_SETS - 1))
+    name: Name | None = cython.cast(Name, NAMES[slot])
+    if name is None or len(name.raw) != n or not equal_at(buf, start, name.raw):
+        other: Name | None = name
+        name = cython.cast(Name, NAMES[slot + 1])
+        if name is None or len(name.raw) != n or not equal_at(buf, start, name.raw):
+            name = new_name(string_of(buf, start, n), octets_of(buf, start, n))
+        NAMES[slot] = name
+        NAMES[slot + 1] = other
+    return name
+
+
+def intern_literal(buf: bytearray, start: cython.Py_ssize_t, name_n: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                   sensitive: cython.bint) -> Field:
+    """The field whose name's and value's string literals are the `n` octets at `start`, `name_n` of them the name's."""
+    name: Name
+    if n > MAX_INTERNED:
+        name = intern_name(buf, start, name_n)
+        return new_field(name, string_of(buf, start + name_n, n - name_n), None, sensitive)
+    slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, MIX) & (FIELD_SETS - 1))
+    field: Field | None = cython.cast(Field, FIELDS[slot])
+    if field is None or not is_literal(field, None, buf, start, n, sensitive):
+        other: Field | None = field
+        field = cython.cast(Field, FIELDS[slot + 1])
+        if field is None or not is_literal(field, None, buf, start, n, sensitive):
+            name = intern_name(buf, start, name_n)
+            field = new_field(name, string_of(buf, start + name_n, n - name_n), octets_of(buf, start, n), sensitive)
+            field.named = True
+        FIELDS[slot] = field
+        FIELDS[slot + 1] = other
+    return field
+
+
+def intern_field(name: Name, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                 sensitive: cython.bint) -> Field:
+    """The field of this name (known by its index) whose value's string literal is the `n` octets at `start`."""
+    if n > MAX_INTERNED:
+        return new_field(name, string_of(buf, start, n), None, sensitive)
+    slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, name.serial) & (FIELD_SETS - 1))
+    field: Field | None = cython.cast(Field, FIELDS[slot])
+    if field is None or not is_literal(field, name, buf, start, n, sensitive):
+        other: Field | None = field
+        field = cython.cast(Field, FIELDS[slot + 1])
+        if field is None or not is_literal(field, name, buf, start, n, sensitive):
+            field = new_field(name, string_of(buf, start, n), octets_of(buf, start, n), sensitive)
+        FIELDS[slot] = field
+        FIELDS[slot + 1] = other
+    return field
+
+
+def is_literal(field: Field, name: Name | None, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+               sensitive: cython.bint) -> cython.bint:
+    """True if `field` was read from these very octets: value under `name`, or (None) name and value."""
+    if name is None:
+        if not field.named:
+            return False
+    elif field.ref is not name or field.named:
+        return False
+    return len(field.raw) == n and field.sensitive == sensitive and equal_at(buf, start, field.raw)
+
+
+def string_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
+    """The text of the string literal (RFC 7541, section 5.2) that is the `n` octets at `start`; its length is checked."""
+    first: cython.int = buf[start]
+    skip: cython.Py_ssize_t = 1
+    if first & 0x7F == 0x7F:
+        while buf[start + skip] & 0x80:
+            skip += 1
+        skip += 1
+    if first & 0x80:
+        return huffman_decode(buf, start + skip, n - skip)
+    return octets_of(buf, start + skip, n - skip)
 
 
 def integer_octets(value: cython.Py_ssize_t, bits: cython.int, first: cython.int) -> bytes:
@@ -133,7 +222,7 @@ def name_prefix(name: bytes) -> bytes:
 ONE_OCTET: list[bytes] = [bytes((octet,)) for octet in range(256)]
 
 
-def build_static_table() -> None:
+def build_tables() -> None:
     index: int
     name: bytes
     value: bytes
@@ -143,6 +232,10 @@ def build_static_table() -> None:
     names: dict[bytes, Name] = {name: new_name(name, None) for name in STATIC_INDEX}
     for name, value in STATIC_TABLE:
         STATIC_FIELDS.append(new_field(names[name], value, None, False))
+    text: bytes
+    for name in (b"traceparent", b"tracestate", b"grpc-timeout"):
+        for text in (bytes((len(name),)) + name, bytes((0x80 | len(huffman_encode(name)),)) + huffman_encode(name)):
+            PER_CALL[text[0]] = new_name(name, text)
 
 
-build_static_table()
+build_tables()

@@ -51,9 +51,8 @@ class FrameWriter:
             self.dirty.append(self)
         return 0
 
-    def frame(
-        self, length: cython.Py_ssize_t, kind: cython.int, flags: cython.int, stream_id: cython.uint
-    ) -> cython.int:
+    def frame(self, length: cython.Py_ssize_t, kind: cython.int, flags: cython.int,
+              stream_id: cython.uint) -> cython.int:
         """A frame header; place for the payload is made too."""
         self.room(9 + length)
         out: bytearray = self.out
@@ -106,9 +105,8 @@ class FrameWriter:
             self.put(part)
         return 0
 
-    def data_frames(
-        self, stream_id: cython.uint, buf: Any, start: cython.Py_ssize_t, n: cython.Py_ssize_t, end: cython.bint
-    ) -> cython.int:
+    def data_frames(self, stream_id: cython.uint, buf: Any, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                    end: cython.bint) -> cython.int:
         """DATA; one empty frame when `n` is 0."""
         most: cython.Py_ssize_t = self.peer_max_frame
         part: cython.Py_ssize_t

@@ -1,31 +1,17 @@
-from mesh.wire.frames cimport FrameWriter
 from mesh.wire.hpack cimport Block, Decoder, Encoder, Head
 from mesh.wire.limits cimport Allowance
 from mesh.wire.octets cimport equal_at, octets_of
+from mesh.wire.sending cimport DRAIN_PING, SendingSide
+from mesh.wire.streams cimport ENDED, OWN_RESET, PEER_RESET, StreamState, word_at
 
 cdef int MAX_FRAME
 cdef long long MAX_WINDOW
 cdef int MAX_BLOCK
 cdef int CONTINUATIONS
 cdef double RAPID
-cdef int ENDED
-cdef int PEER_RESET
-cdef int OWN_RESET
 
-cdef class Stream:
-    cdef readonly unsigned int id
-    cdef public object owner
-    cdef readonly long long send_window
-    cdef readonly long long recv_window
-    cdef readonly bint local_closed
-    cdef readonly bint remote_closed
-    cdef readonly bint closed
-    cdef readonly bint headers_sent
-    cdef readonly bint headers_received
-    cdef bint head_request
-    cdef long long unreleased
-    cdef long long expected
-    cdef double opened
+cdef class Stream(StreamState):
+    pass
 
 cdef class Handler:
     cdef int on_headers(self, Stream stream, Block block, bint end) except -1
@@ -36,44 +22,19 @@ cdef class Handler:
     cdef int on_settings(self) except -1
     cdef int on_ping_ack(self, bytes data) except -1
 
-cdef class StreamTable:
-    cdef list slots
-    cdef Py_ssize_t mask
-    cdef dict overflow
-    cdef readonly int count
-    cdef bytearray ghosts
-    cdef dict resets
-    cdef Stream find(self, unsigned int stream_id)
-    cdef int add(self, Stream stream) except -1
-    cdef int remove(self, Stream stream, int how) except -1
-    cdef int remember(self, unsigned int stream_id, int how) except -1
-    cdef int fate(self, unsigned int stream_id) except -1
-    cdef list streams(self)
-
-cdef class Connection(FrameWriter):
-    cdef readonly bint client
+cdef class Connection(SendingSide):
     cdef Handler handler
     cdef readonly Encoder encoder
     cdef Decoder decoder
-    cdef public double now
-    cdef public bint closed
+    cdef object settings
     cdef readonly bint peer_goaway
-    cdef readonly bint local_goaway
-    cdef readonly unsigned int last_peer_id
     cdef readonly unsigned int peer_max_streams
     cdef readonly bint settings_received
     cdef readonly bint settings_acknowledged
-    cdef readonly long long send_window
-    cdef readonly long long recv_window
-    cdef object settings
-    cdef StreamTable table
     cdef unsigned int next_id
     cdef unsigned int max_streams
     cdef long long peer_window
     cdef long long stream_window
-    cdef long long half_window
-    cdef long long half_connection
-    cdef long long unreleased
     cdef bint preface_due
     cdef bint connect_protocol
     cdef bytearray fragment
@@ -83,28 +44,15 @@ cdef class Connection(FrameWriter):
     cdef long long reads
     cdef long long opened
     cdef long long peer_resets
-    cdef long long own_resets
     cdef long long data_received
-    cdef long long data_sent
-    cdef Allowance pings
     cdef Allowance settings_frames
     cdef Allowance empties
-    cdef Allowance updates
-    cdef Allowance rapid_resets
     cdef Allowance forced_resets
 
     cpdef int start(self) except -1
     cpdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except -1
     cpdef Stream open(self, object owner, bytes header_block, bint end, bint head_request=*)
     cpdef bint can_open(self) except -1
-    cpdef int send_headers(self, Stream stream, bytes header_block, bint end) except -1
-    cpdef Py_ssize_t sendable(self, Stream stream) except -1
-    cpdef int send_data(self, Stream stream, object buf, Py_ssize_t start, Py_ssize_t n, bint end) except -1
-    cpdef int release(self, Stream stream, int credit) except -1
-    cpdef int reset(self, Stream stream, unsigned int code) except -1
-    cpdef int goaway(self, unsigned int code=*, bytes debug=*) except -1
-    cpdef int drain(self) except -1
-    cpdef int ping(self, bytes data) except -1
     cpdef list all_streams(self)
 
     cdef int on_frame(self, int kind, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
@@ -126,10 +74,7 @@ cdef class Connection(FrameWriter):
     cdef int stray(self, unsigned int stream_id, bint opens) except -1
     cdef bint idle(self, unsigned int stream_id) except -1
     cdef int close_remote(self, Stream stream) except -1
-    cdef int drop(self, Stream stream, int how) except -1
     cdef int stream_error(self, Stream stream, unsigned int code) except -1
     cdef int refuse(self, unsigned int stream_id, unsigned int code) except -1
     cdef int fail(self, unsigned int code, str reason) except -1
     cdef int spend(self, Allowance allowance, str reason) except -1
-
-cdef unsigned int word_at(bytearray buf, Py_ssize_t at) except? 0xFFFFFFFF

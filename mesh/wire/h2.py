@@ -15,23 +15,22 @@ from typing import Any, NamedTuple
 import cython
 
 from mesh.wire.errors import ConnectionError_, HeaderListTooLarge, HpackError, StreamStateError
-from mesh.wire.frames import PREFACE, FrameWriter
+from mesh.wire.frames import PREFACE
 from mesh.wire.hpack import Block, Decoder, Encoder, Head
-from mesh.wire.limits import MAX_CONTINUATIONS, MAX_RESETS_REMEMBERED, RAPID_RESET_AGE, Allowance, Settings
+from mesh.wire.limits import MAX_CONTINUATIONS, RAPID_RESET_AGE, Allowance, Settings
+from mesh.wire.sending import SendingSide
+from mesh.wire.streams import StreamState
 
 if not cython.compiled:
     from mesh.wire.octets import equal_at, octets_of
+    from mesh.wire.sending import DRAIN_PING
+    from mesh.wire.streams import ENDED, OWN_RESET, PEER_RESET, word_at
 
 MAX_FRAME: int = 16384  # our SETTINGS_MAX_FRAME_SIZE: the initial value, never changed
 MAX_WINDOW: int = 2147483647
 MAX_BLOCK: int = 65536  # octets of a header block in several frames
 CONTINUATIONS: int = MAX_CONTINUATIONS
 RAPID: float = RAPID_RESET_AGE
-# How a stream ended: both sides said END_STREAM, the peer reset it, we reset it.
-ENDED: int = 1
-PEER_RESET: int = 2
-OWN_RESET: int = 3
-DRAIN_PING = b"mesh-drn"
 
 
 class Statistics(NamedTuple):
@@ -45,25 +44,8 @@ class Statistics(NamedTuple):
     data_sent: int
 
 
-@cython.freelist(512)
-@cython.cclass
-class Stream:
-    """One stream. `owner` is the user's; the rest belongs to the connection."""
-
-    def __init__(self, stream_id: cython.uint, send_window: cython.longlong, recv_window: cython.longlong) -> None:
-        self.id: int = stream_id
-        self.owner: Any = None
-        self.send_window: int = send_window
-        self.recv_window: int = recv_window
-        self.local_closed: bool = False
-        self.remote_closed: bool = False
-        self.closed: bool = False
-        self.headers_sent: bool = False
-        self.headers_received: bool = False
-        self.head_request: bool = False
-        self.unreleased: int = 0
-        self.expected: int = -1  # DATA octets that content-length still promises
-        self.opened: float = 0.0
+class Stream(StreamState):
+    """One stream. `owner` is the user's; the rest belongs to the connection (see `StreamState`)."""
 
 
 class Handler:
@@ -76,15 +58,8 @@ class Handler:
         """A well-formed header section: request (server), response, interim response (status 1xx), or trailers."""
         return 0
 
-    def on_data(
-        self,
-        stream: Stream,
-        buf: bytearray,
-        start: cython.Py_ssize_t,
-        n: cython.Py_ssize_t,
-        credit: cython.int,
-        end: cython.bint,
-    ) -> cython.int:
+    def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                credit: cython.int, end: cython.bint) -> cython.int:
         """`n` octets at `buf[start:start + n]`, valid during the call. `credit` octets are due to `release()` sometime."""
         return 0
 
@@ -109,120 +84,32 @@ class Handler:
         return 0
 
 
-class StreamTable:
-    """The open streams of a connection by id, and how the last ones ended."""
-
-    def __init__(self) -> None:
-        # Ids in use lie close together, so that id / 2 modulo the size rarely meets another; those that do go to `overflow`.
-        self.slots: list[Stream | None] = [None] * 8
-        self.mask: int = 7
-        self.overflow: dict[int, Stream] = {}
-        self.count: int = 0
-        self.ghosts: bytearray = bytearray(4 * 32)  # 30 bits of id (all are odd) and 2 of how; by id / 2 modulo 32
-        self.resets: dict[int, None] = {}
-
-    def find(self, stream_id: cython.uint) -> Stream | None:
-        stream: Stream | None = self.slots[(stream_id >> 1) & self.mask]
-        if stream is not None and stream.id == stream_id:
-            return stream
-        if self.overflow:
-            return self.overflow.get(stream_id)
-        return None
-
-    def add(self, stream: Stream) -> cython.int:
-        place: cython.Py_ssize_t = (stream.id >> 1) & self.mask
-        self.count += 1
-        if self.slots[place] is None:
-            self.slots[place] = stream
-            return 0
-        self.overflow[stream.id] = stream
-        if self.mask < 1023 and len(self.overflow) * 4 > self.mask:
-            every: list = self.streams()
-            each: Stream
-            self.mask = 2 * self.mask + 1
-            self.slots = [None] * (self.mask + 1)
-            self.overflow = {}
-            self.count = 0
-            for each in every:
-                self.add(each)
-        return 0
-
-    def remove(self, stream: Stream, how: cython.int) -> cython.int:
-        place: cython.Py_ssize_t = (stream.id >> 1) & self.mask
-        if self.slots[place] is stream:
-            self.slots[place] = None
-        else:
-            del self.overflow[stream.id]
-        self.count -= 1
-        return self.remember(stream.id, how)
-
-    def remember(self, stream_id: cython.uint, how: cython.int) -> cython.int:
-        """Note how a stream ended; for our own resets longer, since the peer may have much on its way to it."""
-        ghosts: bytearray = self.ghosts
-        place: cython.Py_ssize_t = 4 * ((stream_id >> 1) & 31)
-        ghosts[place] = (stream_id >> 23) & 0xFF
-        ghosts[place + 1] = (stream_id >> 15) & 0xFF
-        ghosts[place + 2] = (stream_id >> 7) & 0xFF
-        ghosts[place + 3] = ((stream_id << 1) & 0xFC) | how
-        if how == OWN_RESET:
-            self.resets[stream_id] = None
-            if len(self.resets) > MAX_RESETS_REMEMBERED:
-                del self.resets[next(iter(self.resets))]
-        return 0
-
-    def fate(self, stream_id: cython.uint) -> cython.int:
-        """How a stream ended, 0 if that is forgotten or it never was."""
-        place: cython.Py_ssize_t = 4 * ((stream_id >> 1) & 31)
-        word: cython.uint = word_at(self.ghosts, place)
-        if word >> 2 == stream_id >> 1 and word:
-            return word & 3
-        return OWN_RESET if stream_id in self.resets else 0
-
-    def streams(self) -> list:
-        stream: Stream | None
-        every: list = [stream for stream in self.slots if stream is not None]
-        every.extend(self.overflow.values())
-        return every
-
-
-class Connection(FrameWriter):
-    """One HTTP/2 connection in one role. See `FrameWriter` for output, `Settings` for what is announced.
+class Connection(SendingSide):
+    """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Settings` for what is announced.
 
     `now`: monotonic seconds, which the shell sets before `receive` so that the limits per second mean seconds. `closed` is
     set by a connection error, and may be set by the shell: nothing is sent or received any more. `active` counts open streams.
     """
 
-    def __init__(
-        self, client: cython.bint, handler: Handler, dirty: list | None = None, settings: Settings | None = None
-    ) -> None:
-        FrameWriter.__init__(self, dirty)
+    def __init__(self, client: cython.bint, handler: Handler, dirty: list | None = None,
+                 settings: Settings | None = None) -> None:
         if settings is None:
             settings = Settings()
+        SendingSide.__init__(self, client, dirty, settings)
         self.settings: Settings = settings
-        self.client: bool = client
         self.handler: Handler = handler
         self.encoder: Encoder = Encoder()
         self.decoder: Decoder = Decoder(4096, settings.max_header_list)
-        self.table: StreamTable = StreamTable()
-        self.now: float = 0.0
-        self.closed: bool = False
         self.peer_goaway: bool = False
-        self.local_goaway: bool = False
-        self.last_peer_id: int = 0
         self.peer_max_streams: int = 100 if client else 0  # until its SETTINGS are here; RFC 9113 recommends no less
         self.settings_received: bool = False
         self.settings_acknowledged: bool = False
         self.max_streams: int = settings.max_concurrent_streams
         self.connect_protocol: bool = settings.connect_protocol
         self.next_id: int = 1
-        self.send_window: int = 65535
         self.peer_window: int = 65535
-        self.recv_window: int = max(65535, settings.connection_window)
         # Until our SETTINGS are acknowledged the peer may go by the initial 65,535.
         self.stream_window: int = max(65535, settings.initial_window)
-        self.half_window: int = settings.initial_window // 2
-        self.half_connection: int = self.recv_window // 2
-        self.unreleased: int = 0
         self.preface_due: bool = not client
         self.fragment: bytearray | None = None
         self.fragment_id: int = 0
@@ -231,15 +118,9 @@ class Connection(FrameWriter):
         self.reads: int = 0
         self.opened: int = 0
         self.peer_resets: int = 0
-        self.own_resets: int = 0
         self.data_received: int = 0
-        self.data_sent: int = 0
-        self.pings: Allowance = Allowance(100, 100)
         self.settings_frames: Allowance = Allowance(50, 50)
         self.empties: Allowance = Allowance(100, 100)
-        self.updates: Allowance = Allowance(1000, 100)
-        # A caller may cancel all it has open at once.
-        self.rapid_resets: Allowance = Allowance(max(100, settings.max_concurrent_streams), 100)
         self.forced_resets: Allowance = Allowance(200, 10)
 
     # -- what the shell calls
@@ -305,126 +186,24 @@ class Connection(FrameWriter):
             and self.next_id < 0x7FFFFFFF
         )
 
-    def open(
-        self, owner: object, header_block: bytes, end: cython.bint, head_request: cython.bint = False
-    ) -> Stream:
+    def open(self, owner: object, header_block: bytes, end: cython.bint, head_request: cython.bint = False) -> Stream:
         """Client: send a request on the next stream. `head_request`: its response has no content whatever it promises.
 
         StreamStateError if the connection takes none (GOAWAY, closed, ids used up).
         """
         if not self.client or self.closed or self.peer_goaway or self.local_goaway or self.next_id >= 0x7FFFFFFF:
             raise StreamStateError("no stream can be opened")
-        stream: Stream = Stream(self.next_id, self.peer_window, self.stream_window)
+        stream: Stream = Stream.__new__(Stream)
+        stream.begin(self.next_id, self.peer_window, self.stream_window, self.now)
         self.next_id += 2
         self.opened += 1
         stream.owner = owner
         stream.head_request = head_request
         stream.headers_sent = True
         stream.local_closed = end
-        stream.opened = self.now
         self.table.add(stream)
         self.headers_frames(stream.id, header_block, end)
         return stream
-
-    def send_headers(self, stream: Stream, header_block: bytes, end: cython.bint) -> cython.int:
-        """Send a response, an interim response or trailers. Nothing is sent on a stream that is dead.
-
-        StreamStateError after our own END_STREAM.
-        """
-        if self.closed or stream.closed:
-            return 0
-        if stream.local_closed:
-            raise StreamStateError("HEADERS after END_STREAM")
-        self.headers_frames(stream.id, header_block, end)
-        stream.headers_sent = True
-        if end:
-            stream.local_closed = True
-            if stream.remote_closed:
-                self.drop(stream, ENDED)
-        return 0
-
-    def sendable(self, stream: Stream) -> cython.Py_ssize_t:
-        """How many octets of DATA both windows allow now."""
-        window: cython.longlong = min(self.send_window, stream.send_window)
-        return 0 if window < 0 or stream.closed else window
-
-    def send_data(
-        self, stream: Stream, buf: object, start: cython.Py_ssize_t, n: cython.Py_ssize_t, end: cython.bint
-    ) -> cython.int:
-        """Send `buf[start:start + n]` (bytes or bytearray). Nothing is sent on a stream that is dead.
-
-        StreamStateError: more than `sendable`, before the headers, or after our own END_STREAM.
-        """
-        if self.closed or stream.closed:
-            return 0
-        if stream.local_closed or not stream.headers_sent:
-            raise StreamStateError("DATA after END_STREAM" if stream.local_closed else "DATA before HEADERS")
-        if n > self.send_window or n > stream.send_window:
-            if n > 0:
-                raise StreamStateError(f"DATA of {n} octets, {self.sendable(stream)} allowed")
-        self.data_frames(stream.id, buf, start, n, end)
-        self.send_window -= n
-        stream.send_window -= n
-        self.data_sent += n
-        # What a peer does in answer to DATA: WINDOW_UPDATE for stream and connection, PING to measure the round trip.
-        self.updates.give(20)
-        self.pings.give(1)
-        if end:
-            stream.local_closed = True
-            if stream.remote_closed:
-                self.drop(stream, ENDED)
-        return 0
-
-    def release(self, stream: Stream, credit: cython.int) -> cython.int:
-        """`credit` octets told by `on_data` have been consumed; the windows grow by halves. The stream may be dead."""
-        if self.closed:
-            return 0
-        self.unreleased += credit
-        if self.unreleased >= self.half_connection:
-            self.word_frame(8, 0, self.unreleased)
-            self.recv_window += self.unreleased
-            self.unreleased = 0
-        if stream is not None and not stream.remote_closed and not stream.closed:
-            stream.unreleased += credit
-            if stream.unreleased >= self.half_window:
-                self.word_frame(8, stream.id, stream.unreleased)
-                stream.recv_window += stream.unreleased
-                stream.unreleased = 0
-        return 0
-
-    def reset(self, stream: Stream, code: cython.uint) -> cython.int:
-        """Send RST_STREAM; the handler hears no more of the stream. No effect on a dead stream."""
-        if self.closed or stream.closed:
-            return 0
-        self.own_resets += 1
-        self.word_frame(3, stream.id, code)
-        return self.drop(stream, OWN_RESET)
-
-    def goaway(self, code: cython.uint = 0, debug: bytes = b"") -> cython.int:
-        """Send GOAWAY with the last stream id we took; streams that come after it are ignored."""
-        if self.closed:
-            return 0
-        self.local_goaway = True
-        self.goaway_frame(self.last_peer_id, code, debug)
-        return 0
-
-    def drain(self) -> cython.int:
-        """Leave without losing a request (RFC 9113, section 6.8): warn, and refuse only what comes a round trip later."""
-        if self.closed or self.local_goaway:
-            return 0
-        if self.client:
-            return self.goaway()
-        self.goaway_frame(0x7FFFFFFF, 0, b"")
-        return self.ping(DRAIN_PING)
-
-    def ping(self, data: bytes) -> cython.int:
-        """Send PING with eight octets of `data`."""
-        if len(data) != 8:
-            raise ValueError("PING takes 8 octets")
-        if not self.closed:
-            self.frame(8, 6, 0, 0)
-            self.put(data)
-        return 0
 
     def all_streams(self) -> list:
         """The open streams."""
@@ -437,15 +216,8 @@ class Connection(FrameWriter):
 
     # -- frames
 
-    def on_frame(
-        self,
-        kind: cython.int,
-        flags: cython.int,
-        stream_id: cython.uint,
-        buf: bytearray,
-        start: cython.Py_ssize_t,
-        n: cython.Py_ssize_t,
-    ) -> cython.int:
+    def on_frame(self, kind: cython.int, flags: cython.int, stream_id: cython.uint, buf: bytearray,
+                 start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.int:
         """One whole frame whose payload is `buf[start:start + n]`."""
         if self.fragment is not None and kind != 9:
             return self.fail(1, "header block interrupted")
@@ -485,9 +257,8 @@ class Connection(FrameWriter):
             return self.fail(6, "PING is not 8 octets")
         return self.on_ping(flags, octets_of(buf, start, 8))
 
-    def on_data_frame(
-        self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t
-    ) -> cython.int:
+    def on_data_frame(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
+                      n: cython.Py_ssize_t) -> cython.int:
         if stream_id == 0:
             return self.fail(1, "DATA on stream 0")
         credit: cython.Py_ssize_t = n
@@ -502,7 +273,7 @@ class Connection(FrameWriter):
         self.recv_window -= credit
         if self.recv_window < 0:
             return self.fail(3, "DATA past the connection's window")
-        stream: Stream | None = self.table.find(stream_id)
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             if self.idle(stream_id):
                 return self.fail(1, "DATA on an idle stream")
@@ -531,9 +302,8 @@ class Connection(FrameWriter):
             return self.release(stream, credit)
         return self.handler.on_data(stream, buf, start, n, credit, end)
 
-    def on_headers_frame(
-        self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t
-    ) -> cython.int:
+    def on_headers_frame(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
+                         n: cython.Py_ssize_t) -> cython.int:
         if stream_id & 1 == 0:
             return self.fail(1, "HEADERS on an even stream id")
         end: cython.Py_ssize_t = start + n
@@ -558,9 +328,8 @@ class Connection(FrameWriter):
         self.fragments = 0
         return 0
 
-    def on_continuation(
-        self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t
-    ) -> cython.int:
+    def on_continuation(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
+                        n: cython.Py_ssize_t) -> cython.int:
         block: bytearray = self.fragment
         if block is None or stream_id != self.fragment_id:
             return self.fail(1, "CONTINUATION without its HEADERS")
@@ -573,9 +342,8 @@ class Connection(FrameWriter):
             return self.on_block(self.fragment_flags, stream_id, block, 0, len(block))
         return 0
 
-    def on_block(
-        self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.int:
+    def on_block(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
+                 end: cython.Py_ssize_t) -> cython.int:
         """A whole header block. It is decoded whatever becomes of it, since that keeps the table in step."""
         block: Block | None = None
         code: cython.uint = 1 if flags & 256 else 0
@@ -585,7 +353,7 @@ class Connection(FrameWriter):
             return self.fail(9, str(error))
         except HeaderListTooLarge:
             code = 11
-        stream: Stream | None = self.table.find(stream_id)
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             if not self.idle(stream_id):
                 return self.stray(stream_id, True)
@@ -598,9 +366,8 @@ class Connection(FrameWriter):
             return self.stream_error(stream, code)
         return self.on_section(stream, block, flags & 1)
 
-    def on_request(
-        self, stream_id: cython.uint, block: Block | None, end: cython.bint, code: cython.uint
-    ) -> cython.int:
+    def on_request(self, stream_id: cython.uint, block: Block | None, end: cython.bint,
+                   code: cython.uint) -> cython.int:
         """Server: a new stream. `code` is why it is refused already, or 0."""
         self.last_peer_id = self.last_peer_id if self.local_goaway else stream_id
         if self.local_goaway:
@@ -618,11 +385,11 @@ class Connection(FrameWriter):
             self.own_resets += 1
             self.word_frame(3, stream_id, 7)
             return self.table.remember(stream_id, OWN_RESET)
-        stream: Stream = Stream(stream_id, self.peer_window, self.stream_window)
+        stream: Stream = Stream.__new__(Stream)
+        stream.begin(stream_id, self.peer_window, self.stream_window, self.now)
         stream.headers_received = True
         stream.remote_closed = end
         stream.expected = head.content_length
-        stream.opened = self.now
         self.opened += 1
         self.table.add(stream)
         return self.handler.on_headers(stream, block, end)
@@ -647,7 +414,7 @@ class Connection(FrameWriter):
         return self.handler.on_headers(stream, block, end)
 
     def on_reset_frame(self, stream_id: cython.uint, code: cython.uint) -> cython.int:
-        stream: Stream | None = self.table.find(stream_id)
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             if stream_id == 0 or self.idle(stream_id):
                 return self.fail(1, "RST_STREAM on an idle stream")
@@ -658,9 +425,8 @@ class Connection(FrameWriter):
         self.drop(stream, PEER_RESET)
         return self.handler.on_reset(stream, code, True)
 
-    def on_settings_frame(
-        self, flags: cython.int, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t
-    ) -> cython.int:
+    def on_settings_frame(self, flags: cython.int, buf: bytearray, start: cython.Py_ssize_t,
+                          n: cython.Py_ssize_t) -> cython.int:
         self.spend(self.settings_frames, "SETTINGS")
         stream: Stream
         grown: cython.longlong
@@ -750,7 +516,7 @@ class Connection(FrameWriter):
             if self.send_window > MAX_WINDOW:
                 return self.fail(3, "WINDOW_UPDATE overflows the connection's window")
             return self.handler.on_writable(None)
-        stream: Stream | None = self.table.find(stream_id)
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             return self.fail(1, "WINDOW_UPDATE on an idle stream") if self.idle(stream_id) else 0
         if increment == 0:
@@ -766,7 +532,7 @@ class Connection(FrameWriter):
             return self.fail(1, "PRIORITY on stream 0")
         if dependency != stream_id:
             return 0
-        stream: Stream | None = self.table.find(stream_id)
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             return self.fail(1, "PRIORITY on itself")
         return self.stream_error(stream, 1)
@@ -795,13 +561,6 @@ class Connection(FrameWriter):
         stream.remote_closed = True
         return self.drop(stream, ENDED) if stream.local_closed else 0
 
-    def drop(self, stream: Stream, how: cython.int) -> cython.int:
-        """The stream is closed."""
-        stream.closed = True
-        if how == ENDED:
-            self.rapid_resets.give(1)
-        return self.table.remove(stream, how)
-
     def stream_error(self, stream: Stream, code: cython.uint) -> cython.int:
         """RFC 9113, section 5.4.2. What it costs us is counted: CVE-2025-8671 makes a server reset its own streams."""
         self.drop(stream, OWN_RESET)
@@ -827,12 +586,3 @@ class Connection(FrameWriter):
         self.closed = True
         raise ConnectionError_(code, reason)
 
-
-def word_at(buf: bytearray, at: cython.Py_ssize_t) -> cython.uint:
-    """Four octets as a number."""
-    return (
-        (cython.cast(cython.uint, buf[at]) << 24)
-        | (cython.cast(cython.uint, buf[at + 1]) << 16)
-        | (cython.cast(cython.uint, buf[at + 2]) << 8)
-        | buf[at + 3]
-    )

@@ -1,5 +1,6 @@
+from mesh.wire.fields cimport Field
 from mesh.wire.h2 cimport Handler, Stream
-from mesh.wire.hpack cimport Block, Field
+from mesh.wire.hpack cimport Block
 
 cdef class EventLog(Handler):
     cdef public list events

@@ -10,8 +10,9 @@ from typing import Any
 
 import cython
 
+from mesh.wire.fields import Field
 from mesh.wire.h2 import Handler, Stream
-from mesh.wire.hpack import Block, Field
+from mesh.wire.hpack import Block
 
 
 class EventLog(Handler):
@@ -54,15 +55,8 @@ class EventLog(Handler):
             pairs.append((b"grpc-timeout", block.grpc_timeout))
         return self.note(("headers", stream.id, tuple(pairs), end), stream)
 
-    def on_data(
-        self,
-        stream: Stream,
-        buf: bytearray,
-        start: cython.Py_ssize_t,
-        n: cython.Py_ssize_t,
-        credit: cython.int,
-        end: cython.bint,
-    ) -> cython.int:
+    def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
+                credit: cython.int, end: cython.bint) -> cython.int:
         self.note(("data", stream.id, bytes(buf[start : start + n]), end), stream)
         if self.auto_release and self.conn is not None:
             self.conn.release(stream, credit)

@@ -1,48 +1,20 @@
 from mesh.wire.fieldrules cimport (
-    AUTHORITY, CONTENT_LENGTH, CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, HOST, IDEMPOTENCY_KEY, KINDS, METHOD,
-    NOT_DELIVERED, OTHER, PATH, PROTOCOL, REASON, SCHEME, STATUS, TE, TRACEPARENT, TRACESTATE, digits, name_problem,
-    value_problem)
-from mesh.wire.huffman cimport huffman_decode
-from mesh.wire.octets cimport MASK, MIX, equal_at, hash_at, octets_of
+    AUTHORITY, CONTENT_LENGTH, CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, HOST, IDEMPOTENCY_KEY, METHOD,
+    NOT_DELIVERED, OTHER, PATH, PROTOCOL, REASON, SCHEME, STATUS, TRACEPARENT, digits, value_problem)
+from mesh.wire.blockmemo cimport MAX_MEMO, memorise, recall, skim
+from mesh.wire.fields cimport (
+    Field, Name, PER_CALL, STATIC_FIELDS, integer_octets, intern_field, intern_literal, name_prefix, new_field,
+    new_name, string_of)
+from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at
 
-cdef int MAX_INTERNED
-cdef int NAME_SETS
-cdef int FIELD_SETS
 cdef int HEAD_SETS
-cdef list NAMES
-cdef list FIELDS
 cdef list HEADS
-cdef list STATIC_FIELDS
 cdef list SCRATCH
 cdef dict PREFIXES
-cdef dict STATIC_INDEX
-cdef dict STATIC_VALUES
-cdef unsigned long long SERIAL
-cdef unsigned long long SEED
-
-cdef class Name:
-    cdef readonly bytes octets
-    cdef readonly int kind
-    cdef readonly str problem
-    cdef readonly bytes prefix
-    cdef dict static_values
-    cdef bytes raw
-    cdef unsigned long long serial
-
-cdef class Field:
-    cdef readonly bytes name
-    cdef readonly bytes value
-    cdef readonly int size
-    cdef readonly bint sensitive
-    cdef readonly str problem
-    cdef Name ref
-    cdef bytes raw
-    cdef bytes encoded
-    cdef unsigned long long serial
-    cdef bytes encode(self)
 
 cdef class Head:
     cdef readonly list fields
+    cdef readonly int size
     cdef readonly bytes method
     cdef readonly bytes scheme
     cdef readonly bytes authority
@@ -73,29 +45,27 @@ cdef class Block:
     cdef readonly bytes traceparent
     cdef readonly bytes tracestate
     cdef readonly bytes grpc_timeout
+    cdef int set_per_call(self, int kind, bytes value) except -1
 
 cdef class Decoder:
     cdef list ring
-    cdef int mask
-    cdef long long inserted
-    cdef readonly int entries
-    cdef readonly int size
-    cdef readonly int max_size
-    cdef readonly int limit
+    cdef Py_ssize_t mask
+    cdef Py_ssize_t inserted
+    cdef readonly Py_ssize_t entries
+    cdef readonly Py_ssize_t size
+    cdef readonly Py_ssize_t max_size
+    cdef readonly Py_ssize_t limit
     cdef readonly int max_list
     cdef bytearray buf
     cdef Py_ssize_t position
     cdef Py_ssize_t end
     cpdef Block decode(self, bytearray buf, Py_ssize_t start, Py_ssize_t end)
     cdef Py_ssize_t integer(self, int prefix) except -1
-    cdef bytes string(self)
     cdef Field at(self, Py_ssize_t index)
-    cdef Name name_here(self)
-    cdef Field literal_here(self, Name name, bint sensitive)
+    cdef Py_ssize_t skip_string(self) except -1
     cdef int insert(self, Field field) except -1
-    cdef Py_ssize_t long_literal(self) except -1
     cdef int widen(self) except -1
-    cdef int evict(self, int room) except -1
+    cdef int evict(self, Py_ssize_t room) except -1
     cdef int resize(self, Py_ssize_t size) except -1
 
 cdef class Encoder:
@@ -103,8 +73,7 @@ cdef class Encoder:
     cpdef bytes encode(self, Head head)
     cpdef int set_max_table(self, unsigned int size) except -1
 
-cdef Head head_of(list fields, int n, unsigned long long h)
+cdef Head new_head(list fields)
+cdef Head head_of(list fields, Py_ssize_t n, unsigned long long h)
 cpdef Head make_head(object pairs)
 cpdef bytes literal(bytes name, bytes value)
-cdef bytes integer_octets(Py_ssize_t value, int bits, int first)
-cdef bytes name_prefix(bytes name)

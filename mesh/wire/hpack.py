@@ -1,14 +1,15 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """HPACK (RFC 7541) for a proxy: header sections that repeat cost a few comparisons, and are judged once.
 
-What lives here: interned names and fields, header sections (`Head`) shared between all calls that repeat them, decoder and
-encoder. What this must not know: streams, connections, routes.
+What lives here: header sections (`Head`) shared between all calls that repeat them, decoder and encoder. What this must not
+know: streams, connections, routes.
 
 A call differs from the one before in `traceparent`, `tracestate` and `grpc-timeout`; everything else mostly repeats. So these
-three are cut out of the section while it is decoded (`Block`), and the rest is looked up: each literal by the octets that came
-in (no Huffman decoding, no new object), the section by the sequence of its fields. Equal sections are then one `Head` object,
-with its validation, its own encoding and its owner's `tag` (a route decision) hanging on it, whatever happened to the dynamic
-table. The caches are shared by the process, two-way associative (the less recently used of two makes room) and bounded.
+three are cut out of the section while it is decoded (`Block`), and the rest is looked up: the octets up to the first of the
+three, if no dynamic table is involved; else each literal by the octets that came in (no Huffman decoding, no new object), and
+the section by the sequence of its fields. Equal sections are then one `Head` object, with its validation, its own encoding and
+its owner's `tag` (a route decision) hanging on it, whatever happened to the dynamic table. The caches are shared by the process,
+two-way associative (the less recently used of two makes room) and bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import cython
 
 from mesh.wire.errors import HeaderListTooLarge, HpackError
+from mesh.wire.fields import Field, Name
 
 if not cython.compiled:
     from mesh.wire.fieldrules import (
@@ -31,7 +33,6 @@ if not cython.compiled:
         GRPC_TIMEOUT,
         HOST,
         IDEMPOTENCY_KEY,
-        KINDS,
         METHOD,
         NOT_DELIVERED,
         OTHER,
@@ -41,116 +42,60 @@ if not cython.compiled:
         SCHEME,
         STATUS,
         TRACEPARENT,
-        TRACESTATE,
         digits,
-        name_problem,
         value_problem,
     )
-    from mesh.wire.huffman import huffman_decode
-    from mesh.wire.octets import MASK, MIX, equal_at, hash_at, octets_of
+    from mesh.wire.blockmemo import MAX_MEMO, memorise, recall, skim
+    from mesh.wire.fields import (
+        PER_CALL,
+        STATIC_FIELDS,
+        integer_octets,
+        intern_field,
+        intern_literal,
+        name_prefix,
+        new_field,
+        new_name,
+        string_of,
+    )
+    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at
 
-from mesh.wire.static_table import STATIC_TABLE
-
-MAX_INTERNED: int = 256  # octets of an interned value; with the sets below this bounds the caches to about 3 MiB
-NAME_SETS: int = 128
-FIELD_SETS: int = 1024
 HEAD_SETS: int = 512
-NAMES: list[Name | None] = [None] * (2 * NAME_SETS)
-FIELDS: list[Field | None] = [None] * (2 * FIELD_SETS)
 HEADS: list[Head | None] = [None] * (2 * HEAD_SETS)
 SCRATCH: list[Field | None] = [None] * 128
 PREFIXES: dict[bytes, bytes] = {}
-SERIAL: int = 0
-SEED: int = 0x2545F4914F6CDD1D
 
-
-class Name:
-    """A field name: what it means, what is wrong with it, and how we write it."""
-
-    def __init__(self, octets: bytes, raw: bytes | None) -> None:
-        global SERIAL
-        self.octets: bytes = octets
-        self.raw: bytes | None = raw  # the string literal it was read from
-        self.kind: int = KINDS.get(octets, 0)
-        self.problem: str | None = name_problem(octets)
-        self.prefix: bytes = name_prefix(octets)
-        self.static_values: dict[bytes, int] | None = STATIC_VALUES.get(octets)
-        SERIAL += 1
-        self.serial: int = (SERIAL * MIX) & MASK
-
-
-class Field:
-    """A header field, immutable. `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed."""
-
-    def __init__(self, ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint) -> None:
-        global SERIAL
-        self.ref: Name = ref
-        self.name: bytes = ref.octets
-        self.value: bytes = value
-        self.raw: bytes | None = raw  # the string literal the value was read from
-        self.size: int = 32 + len(self.name) + len(value)
-        self.sensitive: bool = sensitive
-        self.problem: str | None = ref.problem
-        if self.problem is None:
-            self.problem = value_problem(ref.kind, value)
-        self.encoded: bytes | None = None
-        SERIAL += 1
-        self.serial: int = (SERIAL * MIX) & MASK
-
-    @property
-    def enc(self) -> bytes:
-        """Its representation that neither reads nor changes a dynamic table."""
-        return self.encode()
-
-    def encode(self) -> bytes:
-        if self.encoded is None:
-            index: object = None
-            if self.ref.static_values is not None and not self.sensitive:
-                index = self.ref.static_values.get(self.value)
-            if index is not None:
-                self.encoded = integer_octets(index, 7, 0x80)
-            else:
-                prefix: bytes = self.ref.prefix
-                if self.sensitive:  # RFC 7541, section 6.2.3: an intermediary keeps it so
-                    prefix = bytes((prefix[0] | 0x10,)) + prefix[1:]
-                self.encoded = prefix + integer_octets(len(self.value), 7, 0) + self.value
-        return self.encoded
-
-    def __repr__(self) -> str:
-        return f"Field({self.name!r}, {self.value!r})"
-
-
+@cython.freelist(64)
+@cython.cclass
 class Head:
     """A header section without its per-call fields; immutable and shared, so that what was derived from it can hang on it.
 
     The three `…_problem` say why the section is malformed as a request, a response (interim ones too) or a trailer section.
-    `status` 0, `grpc_status` and `content_length` -1, `None` elsewhere: not there.
+    `size` is the header list's (RFC 9113, section 6.5.2). `status` 0, `grpc_status` and `content_length` -1, None: not there.
     """
 
-    def __init__(self, fields: list[Field]) -> None:
-        self.fields: list[Field] = fields
-        self.method: bytes | None = None
-        self.scheme: bytes | None = None
-        self.authority: bytes | None = None
-        self.path: bytes | None = None
-        self.protocol: bytes | None = None
-        self.status: int = 0
-        self.is_grpc: bool = False
-        self.grpc_status: int = -1
-        self.grpc_message: bytes | None = None
-        self.content_length: int = -1
-        self.idempotency_key: bool = False
-        self.not_delivered: bool = False
-        self.reason: bytes | None = None
-        self.request_problem: str | None = None
-        self.response_problem: str | None = None
-        self.trailers_problem: str | None = None
-        self.tag: Any = None
-        self.encoded: bytes | None = None
-        self.hash: int = 0
-        self.dropped_names: AbstractSet[bytes] | None = None
-        self.dropped: Head | None = None
-        self.examine()
+    fields: list[Field]
+    size: int
+    method: bytes | None
+    scheme: bytes | None
+    authority: bytes | None
+    path: bytes | None
+    protocol: bytes | None
+    status: int
+    is_grpc: bool
+    grpc_status: int
+    grpc_message: bytes | None
+    content_length: int
+    idempotency_key: bool
+    not_delivered: bool
+    reason: bytes | None
+    request_problem: str | None
+    response_problem: str | None
+    trailers_problem: str | None
+    tag: Any
+    encoded: bytes | None
+    hash: int
+    dropped_names: AbstractSet[bytes] | None
+    dropped: Head | None
 
     def examine(self) -> cython.int:
         """Pull out what is asked of every section, and judge it."""
@@ -162,6 +107,7 @@ class Head:
         value: bytes
         kind: cython.int
         for field in self.fields:
+            self.size += field.size
             if problem is None and field.problem is not None:
                 problem = field.problem
             kind = field.ref.kind
@@ -250,7 +196,7 @@ class Head:
             return self.dropped
         field: Field
         kept: list[Field] = [field for field in self.fields if field.name not in names]
-        self.dropped = self if len(kept) == len(self.fields) else Head(kept)
+        self.dropped = self if len(kept) == len(self.fields) else new_head(kept)
         self.dropped_names = names
         return self.dropped
 
@@ -263,11 +209,23 @@ class Head:
 class Block:
     """One decoded header block: the section, and the fields that differ from call to call (None: not there)."""
 
-    def __init__(self, head: Head | None) -> None:
-        self.head: Head = head
-        self.traceparent: bytes | None = None
-        self.tracestate: bytes | None = None
-        self.grpc_timeout: bytes | None = None
+    head: Head
+    traceparent: bytes | None
+    tracestate: bytes | None
+    grpc_timeout: bytes | None
+
+    def set_per_call(self, kind: cython.int, value: bytes) -> cython.int:
+        """Take a field that is no part of the section."""
+        if kind == GRPC_TIMEOUT:
+            self.grpc_timeout = value
+        elif kind == TRACEPARENT:
+            # Two of them are as good as a malformed one.
+            self.traceparent = value if self.traceparent is None else b""
+        elif self.tracestate is None:
+            self.tracestate = value
+        else:
+            self.tracestate = self.tracestate + b"," + value
+        return 0
 
     def __repr__(self) -> str:
         return f"Block({self.head!r}, {self.traceparent!r}, {self.tracestate!r}, {self.grpc_timeout!r})"
@@ -280,7 +238,7 @@ class Decoder:
     """
 
     def __init__(self, max_table: cython.int = 4096, max_list: cython.int = 65536) -> None:
-        self.ring: list[Field | None] = [None] * 8  # entry i (from 0, oldest first) is at i & mask
+        self.ring: list[Field | None] = [None] * 8  # entry i (the oldest was 0) is at i & mask
         self.mask: int = 7
         self.inserted: int = 0
         self.entries: int = 0
@@ -288,7 +246,7 @@ class Decoder:
         self.limit: int = max_table
         self.max_size: int = max_table
         self.max_list: int = max_list
-        self.buf: bytearray | None = None
+        self.buf: bytearray = bytearray()
         self.position: int = 0
         self.end: int = 0
 
@@ -300,25 +258,46 @@ class Decoder:
         """
         if start < 0 or end > len(buf) or start > end:
             raise IndexError("block outside the buffer")
+        block: Block = Block.__new__(Block)
+        block.traceparent = block.tracestate = block.grpc_timeout = None
+        head: Head | None = None
+        fields: list = SCRATCH
+        n: cython.Py_ssize_t = 0
+        h: cython.ulonglong = SEED
+        room: cython.Py_ssize_t = self.max_list
+        problem: str | None = None
+        kind: cython.int
+        first: cython.int
+        index: cython.Py_ssize_t
+        begin: cython.Py_ssize_t
+        n_name: cython.Py_ssize_t
+        n_value: cython.Py_ssize_t
+        value: bytes
+        name: Name | None
+        field: Field
+        opening: cython.bint = True
         self.buf = buf
         self.position = start
         self.end = end
-        fields: list = SCRATCH
-        n: cython.int = 0
-        room: cython.longlong = self.max_list
-        h: cython.ulonglong = SEED
-        block: Block = Block(None)
-        problem: str | None = None
-        opening: cython.bint = True
-        first: cython.int
-        index: cython.Py_ssize_t
-        kind: cython.int
-        name: Name
-        field: Field
+        stable: cython.Py_ssize_t = skim(buf, start, end)
+        stable_hash: cython.ulonglong = 0
+        last: cython.Py_ssize_t = start  # where the last field of the section begins
+        at: cython.Py_ssize_t = start
+        if start < stable <= start + MAX_MEMO:
+            stable_hash = hash_at(buf, start, stable - start, SEED)
+            head = cython.cast(Head, recall(buf, start, stable - start, stable_hash))
+            if head is not None:
+                self.position = stable
+                room -= head.size
         while self.position < end:
-            first = buf[self.position]
+            at = self.position
+            first = buf[at]
             if first & 0x80:
-                index = self.integer(0x7F)
+                if first == 0xFF:
+                    index = self.integer(0x7F)
+                else:
+                    index = first & 0x7F
+                    self.position = at + 1
                 field = self.at(index)
                 name = field.ref
             elif first & 0xE0 == 0x20:
@@ -328,28 +307,49 @@ class Decoder:
                 continue
             else:
                 index = self.integer(0x3F if first & 0x40 else 0x0F)
-                name = self.at(index).ref if index else self.name_here()
-                field = self.literal_here(name, first & 0xF0 == 0x10)
+                begin = self.position
+                if index:
+                    name = self.at(index).ref
+                    n_name = 0
+                else:
+                    n_name = self.skip_string()
+                    name = cython.cast(Name, PER_CALL[buf[begin]])
+                    if name is not None and not equal_at(buf, begin, name.raw):
+                        name = None
+                n_value = self.skip_string()
+                if name is None:
+                    field = intern_literal(buf, begin, n_name, n_name + n_value, first & 0xF0 == 0x10)
+                    name = field.ref
+                elif name.kind < TRACEPARENT or name.kind > GRPC_TIMEOUT:
+                    field = intern_field(name, buf, begin, n_value, first & 0xF0 == 0x10)
+                elif first & 0x40:
+                    field = new_field(name, string_of(buf, begin + n_name, n_value), None, False)
+                else:
+                    value = string_of(buf, begin + n_name, n_value)
+                    opening = False
+                    room -= 32 + len(name.octets) + len(value)
+                    if room >= 0:
+                        problem = problem or value_problem(OTHER, value)
+                        block.set_per_call(name.kind, value)
+                    continue
                 if first & 0x40:
                     self.insert(field)
             opening = False
             room -= field.size
             if room < 0:
-                continue
+                continue  # no more is kept, but the table has to stay in step
             kind = name.kind
             if TRACEPARENT <= kind <= GRPC_TIMEOUT:
                 if field.problem is not None:
                     problem = field.problem
-                if kind == GRPC_TIMEOUT:
-                    block.grpc_timeout = field.value
-                elif kind == TRACEPARENT:
-                    # Two of them are as good as none: W3C Trace Context, section 3.2.
-                    block.traceparent = field.value if block.traceparent is None else b""
-                elif block.tracestate is None:
-                    block.tracestate = field.value
-                else:
-                    block.tracestate = block.tracestate + b"," + field.value
+                block.set_per_call(kind, field.value)
                 continue
+            if head is not None:  # the section goes on behind a per-call field
+                n = len(head.fields)
+                fields[:n] = head.fields
+                h = head.hash
+                head = None
+            last = at
             if n < len(fields):
                 fields[n] = field
             else:
@@ -357,15 +357,16 @@ class Decoder:
             n += 1
             h = ((h ^ field.serial) * MIX) & MASK
             h ^= h >> 29
-        self.buf = None
         if room < 0:
             raise HeaderListTooLarge(f"header list over {self.max_list} octets")
-        if problem is None:
-            block.head = head_of(fields, n, h)
-        else:
-            head: Head = Head(fields[:n])
+        if problem is not None:
+            head = new_head(fields[:n] if head is None else head.fields)
             head.judge(problem, 0, None)
-            block.head = head
+        elif head is None:
+            head = head_of(fields, n, h)
+            if stable_hash and last < stable:
+                memorise(buf, start, stable - start, stable_hash, head)
+        block.head = head
         return block
 
     def integer(self, prefix: cython.int) -> cython.Py_ssize_t:
@@ -391,98 +392,25 @@ class Decoder:
                 return value
             shift += 7
 
-    def string(self) -> bytes:
-        """A string literal (RFC 7541, section 5.2)."""
-        if self.position >= self.end:
-            raise HpackError("block ends before a string")
-        coded: cython.bint = self.buf[self.position] & 0x80
-        n: cython.Py_ssize_t = self.integer(0x7F)
-        start: cython.Py_ssize_t = self.position
-        if n > self.end - start:
-            raise HpackError("string reaches past the block")
-        self.position = start + n
-        if coded:
-            return huffman_decode(self.buf, start, n)
-        return octets_of(self.buf, start, n)
-
     def at(self, index: cython.Py_ssize_t) -> Field:
         """The entry at a table index (RFC 7541, section 2.3.3)."""
         if index > 61:
             index -= 61
             if index > self.entries:
                 raise HpackError("index past the dynamic table")
-            return self.ring[(self.inserted - index) & self.mask]
+            return cython.cast(Field, self.ring[(self.inserted - index) & self.mask])
         if index <= 0:
             raise HpackError("index 0")
-        return STATIC_FIELDS[index]
+        return cython.cast(Field, STATIC_FIELDS[index])
 
-    def name_here(self) -> Name:
-        """The interned name whose literal stands at the position."""
-        start: cython.Py_ssize_t = self.position
-        n: cython.Py_ssize_t = 1
-        if start < self.end:
-            n += self.buf[start] & 0x7F
-        name: Name | None
-        if n > 64 or n > self.end - start:
-            return Name(self.string(), None)
-        slot: cython.Py_ssize_t = 2 * (hash_at(self.buf, start, n, SEED) & (NAME_SETS - 1))
-        name = NAMES[slot]
-        if name is not None and len(name.raw) == n and equal_at(self.buf, start, name.raw):
-            self.position = start + n
-            return name
-        other: Name | None = name
-        name = NAMES[slot + 1]
-        if name is None or len(name.raw) != n or not equal_at(self.buf, start, name.raw):
-            name = Name(self.string(), octets_of(self.buf, start, n))
-        self.position = start + n
-        NAMES[slot] = name
-        NAMES[slot + 1] = other
-        return name
-
-    def literal_here(self, name: Name, sensitive: cython.bint) -> Field:
-        """The interned field of this name whose value's literal stands at the position."""
-        start: cython.Py_ssize_t = self.position
-        n: cython.Py_ssize_t = MAX_INTERNED + 1
-        field: Field | None
-        if start < self.end:
-            n = self.buf[start] & 0x7F
-            # A length of several octets is read for its own sake; the key is all of the literal.
-            n = 1 + n if n < 0x7F else self.long_literal()
-        if n > MAX_INTERNED or n > self.end - start or TRACEPARENT <= name.kind <= GRPC_TIMEOUT:
-            return Field(name, self.string(), None, sensitive)
-        slot: cython.Py_ssize_t = 2 * (hash_at(self.buf, start, n, name.serial) & (FIELD_SETS - 1))
-        field = FIELDS[slot]
-        if (
-            field is not None
-            and field.ref is name
-            and len(field.raw) == n
-            and field.sensitive == sensitive
-            and equal_at(self.buf, start, field.raw)
-        ):
-            self.position = start + n
-            return field
-        other: Field | None = field
-        field = FIELDS[slot + 1]
-        if (
-            field is None
-            or field.ref is not name
-            or len(field.raw) != n
-            or field.sensitive != sensitive
-            or not equal_at(self.buf, start, field.raw)
-        ):
-            field = Field(name, self.string(), octets_of(self.buf, start, n), sensitive)
-        self.position = start + n
-        FIELDS[slot] = field
-        FIELDS[slot + 1] = other
-        return field
-
-    def long_literal(self) -> cython.Py_ssize_t:
-        """How many octets the string literal at the position takes, its length included; the position stays."""
+    def skip_string(self) -> cython.Py_ssize_t:
+        """How many octets the string literal at the position takes, its length included; the position moves behind it."""
         start: cython.Py_ssize_t = self.position
         n: cython.Py_ssize_t = self.integer(0x7F)
-        n += self.position - start
-        self.position = start
-        return n
+        if n > self.end - self.position:
+            raise HpackError("string reaches past the block")
+        self.position += n
+        return self.position - start
 
     def insert(self, field: Field) -> cython.int:
         """RFC 7541, section 4.4: an entry larger than the table empties it."""
@@ -500,22 +428,22 @@ class Decoder:
     def widen(self) -> cython.int:
         """Double the ring."""
         old: list = self.ring
-        mask: cython.longlong = self.mask
+        mask: cython.Py_ssize_t = self.mask
         ring: list = [None] * (2 * len(old))
-        i: cython.longlong
+        i: cython.Py_ssize_t
         for i in range(self.inserted - self.entries, self.inserted):
             ring[i & (2 * mask + 1)] = old[i & mask]
         self.ring = ring
         self.mask = 2 * mask + 1
         return 0
 
-    def evict(self, room: cython.int) -> cython.int:
+    def evict(self, room: cython.Py_ssize_t) -> cython.int:
         """Drop the oldest entries until `room` octets fit, or none is left."""
         field: Field
         place: cython.Py_ssize_t
         while self.entries > 0 and self.size + room > self.max_size:
             place = (self.inserted - self.entries) & self.mask
-            field = self.ring[place]
+            field = cython.cast(Field, self.ring[place])
             self.size -= field.size
             self.ring[place] = None
             self.entries -= 1
@@ -555,15 +483,32 @@ class Encoder:
         return 0
 
 
-def head_of(fields: list[Any], n: cython.int, h: cython.ulonglong) -> Head:
+def new_head(fields: list) -> Head:
+    """A section of these fields, judged."""
+    head: Head = Head.__new__(Head)
+    head.fields = fields
+    head.size = head.status = 0
+    head.method = head.scheme = head.authority = head.path = head.protocol = None
+    head.is_grpc = head.idempotency_key = head.not_delivered = False
+    head.grpc_status = -1
+    head.content_length = -1
+    head.grpc_message = head.reason = None
+    head.request_problem = head.response_problem = head.trailers_problem = None
+    head.tag = head.encoded = head.dropped_names = head.dropped = None
+    head.hash = 0
+    head.examine()
+    return head
+
+
+def head_of(fields: list, n: cython.Py_ssize_t, h: cython.ulonglong) -> Head:
     """The shared section of the first `n` of `fields`, whose hash is `h`."""
     slot: cython.Py_ssize_t = 2 * (h & (HEAD_SETS - 1))
     way: cython.int
-    i: cython.int
+    i: cython.Py_ssize_t
     known: list
     head: Head | None
     for way in range(2):
-        head = HEADS[slot + way]
+        head = cython.cast(Head, HEADS[slot + way])
         if head is None or head.hash != h or len(head.fields) != n:
             continue
         known = head.fields
@@ -575,7 +520,7 @@ def head_of(fields: list[Any], n: cython.int, h: cython.ulonglong) -> Head:
                 HEADS[slot + 1] = HEADS[slot]
                 HEADS[slot] = head
             return head
-    head = Head(fields[:n])
+    head = new_head(fields[:n])
     head.hash = h
     if n <= 64:
         HEADS[slot + 1] = HEADS[slot]
@@ -587,29 +532,7 @@ def make_head(pairs: Sequence[tuple[bytes, bytes]]) -> Head:
     """A section of our own making; keep it and use it again. Per-call fields don't belong in it."""
     name: bytes
     value: bytes
-    return Head([Field(Name(name, None), value, None, False) for name, value in pairs])
-
-
-def integer_octets(value: cython.Py_ssize_t, bits: cython.int, first: cython.int) -> bytes:
-    """RFC 7541, section 5.1: `value` with a prefix of `bits` bits, the others of the first octet taken from `first`."""
-    prefix: cython.int = (1 << bits) - 1
-    if value < prefix:
-        return bytes((first | value,))
-    out: bytearray = bytearray((first | prefix,))
-    value -= prefix
-    while value >= 128:
-        out.append((value & 0x7F) | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def name_prefix(name: bytes) -> bytes:
-    """The beginning of a literal without indexing (RFC 7541, section 6.2.2): type and name."""
-    index: object = STATIC_INDEX.get(name)
-    if index is not None:
-        return integer_octets(index, 4, 0)
-    return b"\x00" + integer_octets(len(name), 7, 0) + name
+    return new_head([new_field(new_name(name, None), value, None, False) for name, value in pairs])
 
 
 def literal(name: bytes, value: bytes) -> bytes:
@@ -620,20 +543,3 @@ def literal(name: bytes, value: bytes) -> bytes:
         if len(PREFIXES) < 64:
             PREFIXES[name] = prefix
     return prefix + integer_octets(len(value), 7, 0) + value
-
-
-STATIC_INDEX: dict[bytes, int] = {}
-STATIC_VALUES: dict[bytes, dict[bytes, int]] = {}
-STATIC_FIELDS: list[Field | None] = [None]
-
-
-def build_static_table() -> None:
-    for index, (name, value) in enumerate(STATIC_TABLE, 1):
-        STATIC_INDEX.setdefault(name, index)
-        STATIC_VALUES.setdefault(name, {})[value] = index
-    names = {name: Name(name, None) for name in STATIC_INDEX}
-    for name, value in STATIC_TABLE:
-        STATIC_FIELDS.append(Field(names[name], value, None, False))
-
-
-build_static_table()

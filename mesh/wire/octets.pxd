@@ -4,6 +4,7 @@ from libc.string cimport memcmp, memcpy
 
 cdef unsigned long long MIX
 cdef unsigned long long MASK
+cdef unsigned long long SEED
 
 cdef bytes octets_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cdef bint equal_at(bytearray buf, Py_ssize_t start, bytes octets) except -1

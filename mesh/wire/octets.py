@@ -12,6 +12,7 @@ import cython
 # The multiplier is 2^64 divided by the golden ratio (Knuth, TAOCP vol. 3, 6.4); collisions only cost a cache miss.
 MIX: int = 0x9E3779B97F4A7C15
 MASK: int = 0xFFFFFFFFFFFFFFFF
+SEED: int = 0x2545F4914F6CDD1D  # any odd number
 
 
 def octets_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
@@ -35,9 +36,7 @@ def equal_at(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.
         return bytes(memoryview(buf)[start : start + n]) == octets
 
 
-def hash_at(
-    buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed: cython.ulonglong
-) -> cython.ulonglong:
+def hash_at(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed: cython.ulonglong) -> cython.ulonglong:
     """A 64-bit hash of `n` octets for bounded caches. Differs between compiled and plain runs; never leaves the process."""
     if start < 0 or n < 0 or n > len(buf) - start:
         raise IndexError("octets outside the buffer")
@@ -72,9 +71,8 @@ def put_octets(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cytho
     return 0
 
 
-def copy_octets(
-    target: bytearray, at: cython.Py_ssize_t, source: object, start: cython.Py_ssize_t, n: cython.Py_ssize_t
-) -> cython.int:
+def copy_octets(target: bytearray, at: cython.Py_ssize_t, source: object, start: cython.Py_ssize_t,
+                n: cython.Py_ssize_t) -> cython.int:
     """Copy `n` octets from a bytes or another bytearray; IndexError if they stand or fall outside."""
     if start < 0 or at < 0 or n < 0 or target is source or n > len(target) - at:
         raise IndexError("octets outside the buffer")

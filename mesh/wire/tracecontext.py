@@ -24,9 +24,8 @@ MAX_MEMBERS = 32  # section 3.3.1.1
 class TraceParent:
     """The caller's span: 128 bits of trace id, 64 of span id, 8 of flags (1: sampled, 2: the id is random)."""
 
-    def __init__(
-        self, trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong, flags: cython.int
-    ) -> None:
+    def __init__(self, trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong,
+                 flags: cython.int) -> None:
         self.trace_hi: int = trace_hi
         self.trace_lo: int = trace_lo
         self.span_id: int = span_id
@@ -60,9 +59,8 @@ def parse_traceparent(value: bytes) -> TraceParent | None:
     return TraceParent(trace_hi, trace_lo, span_id, flags if version == 0 else flags & 3)
 
 
-def format_traceparent(
-    trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong, flags: cython.int
-) -> bytes:
+def format_traceparent(trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong,
+                       flags: cython.int) -> bytes:
     """The 55 octets of version 00."""
     put_hex(3, 16, trace_hi)
     put_hex(19, 16, trace_lo)

@@ -15,7 +15,7 @@ PAIRS = ("mesh pair", "mesh pair, tracing 1", "envoy pair")
 
 @dataclass(frozen=True)
 class Goal:
-    """Our row `ours` is to be at most (for throughput: at least) `ratio` times the best of `theirs`."""
+    """Our row `ours` is to be at most `ratio` times the best of `theirs`."""
 
     ours: str
     ratio: float
@@ -41,6 +41,8 @@ class Case:
 
 LIGHT = ("haproxy", "nghttpx")
 TRACED = (Goal("mesh, tracing 1", 0.3, ("envoy",)), Goal("mesh, tracing 1", 0.9, LIGHT))
+# As GiB per second of CPU: 1.4 times the best peer. On a busy machine the wall clock tells of the load, not of proxies.
+BULK = Goal("mesh", 1 / 1.4, ("envoy", "haproxy", "nginx"), "cpu_ms")
 CASES = (
     Case("grpc-1x32-literal", "gRPC unary, 1 × 32, per-call traceparent and grpc-timeout as literals (grpc C-core)",
          "grpc", 1, 32, HTTP2, vary="literal", quick=True, goals=TRACED),
@@ -66,7 +68,7 @@ CASES = (
     Case("tcp-churn", "TCP, a new connection per request, 32 at once", "churn", 32, 1, TCP,
          goals=(Goal("mesh", 1.0, ("nginx",)),)),
     Case("bulk-1", "TCP bulk, 1 connection", "bulk", 1, 1, TCP,
-         goals=(Goal("mesh", 1.4, ("envoy", "haproxy", "nginx"), "gib_s"),)),
+         goals=(BULK,)),
     Case("bulk-4", "TCP bulk, 4 connections", "bulk", 4, 1, TCP,
-         goals=(Goal("mesh", 1.4, ("envoy", "haproxy", "nginx"), "gib_s"),)),
+         goals=(BULK,)),
 )

@@ -28,17 +28,19 @@ TRACING = {
     "0.01": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
 }
 
+WRAPPER: list[str] = []  # what the sidecar's interpreter is run by (a profiler)
+
 
 class NotReady(Exception):
     """A process of ours ended or stayed silent instead of becoming ready; the message has its last output."""
 
 
 def start_ready(code: str, argv: list[str], core: int, log: Path, env: dict[str, str] | None = None,
-                timeout: float = 20) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+                timeout: float = 90) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a process of ours and wait for its ready line."""
     readable, writable = os.pipe()
-    process = procstat.start([sys.executable, "-c", code, *argv, "--ready-fd", str(writable)], core, log, (writable,),
-                             env)
+    command = [*(WRAPPER if code is SIDECAR else []), sys.executable, "-c", code, *argv, "--ready-fd", str(writable)]
+    process = procstat.start(command, core, log, (writable,), env)
     os.close(writable)
     text = b""
     deadline = time.monotonic() + timeout
@@ -77,7 +79,8 @@ class Mesh:
             endpoints=[endpoint_pb2.Endpoint(service="echo", name="echo-0", host="127.0.0.1", port=site.grpc_backend),
                        endpoint_pb2.Endpoint(service="relay", name="relay-0", host="127.0.0.1", port=site.tcp_backend)])
         with grpc.insecure_channel(self.address) as channel:
-            registry_pb2_grpc.RegistryServiceStub(channel).Apply(request, timeout=10, wait_for_ready=True)
+            stub = registry_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
+            stub.Apply(request, timeout=10, wait_for_ready=True)
 
     def sidecar(self, name: str, tracing: str, argv: list[str], core: int = procstat.PROXY_CORE,
                 ) -> tuple[subprocess.Popen[bytes], dict[str, Any], Path]:

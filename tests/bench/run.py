@@ -33,7 +33,7 @@ from ours import Mesh, NotReady  # noqa: E402
 from peers import Running, Site  # noqa: E402
 
 BUILT = ROOT / "build" / "bench"
-UNITS = {"cpu_us": "µs CPU", "p50_us": "µs p50", "p99_us": "µs p99", "gib_s": "GiB/s"}
+UNITS = {"cpu_us": "CPU", "p50_us": "p50", "p99_us": "p99", "cpu_ms": "CPU per GiB"}
 Samples = dict[str, list[dict[str, Any]]]
 
 
@@ -155,13 +155,13 @@ class Bench:
                 except (NotReady, KeyError) as e:
                     self.missing.append(f"{name}: {e}")
 
-    def measure(self, case: Case, running: Running, seconds: float) -> dict[str, Any]:
+    def measure(self, case: Case, running: Running, seconds: float, warm: float = 0.3) -> dict[str, Any]:
         kind = "grpc" if case.work == "grpc" else "tcp"
         assert self.load.stdin is not None
         assert self.load.stdout is not None
         self.load.stdin.write(json.dumps({
             "work": case.work, "port": running.ports[kind], "conns": case.conns, "streams": case.streams,
-            "vary": case.vary, "rate": case.rate, "authority": running.authority, "pids": running.pids, "warm": 0.3,
+            "vary": case.vary, "rate": case.rate, "authority": running.authority, "pids": running.pids, "warm": warm,
             "seconds": seconds}) + "\n")
         self.load.stdin.flush()
         line = self.load.stdout.readline()
@@ -199,12 +199,10 @@ def judge(goal: Goal, samples: Samples) -> str:
     theirs = {name: middle(samples[name], goal.metric) for name in goal.theirs if samples.get(name)}
     if not theirs or not samples.get(goal.ours):
         return ""
-    higher = goal.metric == "gib_s"
-    best = (max if higher else min)(theirs, key=lambda name: theirs[name])
+    best = min(theirs, key=lambda name: theirs[name])
     ratio = middle(samples[goal.ours], goal.metric) / theirs[best]
-    met = ratio >= goal.ratio if higher else ratio <= goal.ratio
-    return (f"{goal.ours} / {best}: {ratio:.2f} ({UNITS[goal.metric]}), goal {'≥' if higher else '≤'} {goal.ratio:g}: "
-            f"{'met' if met else 'MISSED'}")
+    return (f"{goal.ours} / {best}: {ratio:.2f} ({UNITS[goal.metric]}), goal ≤ {goal.ratio:.2g}: "
+            f"{'met' if ratio <= goal.ratio else 'MISSED'}")
 
 
 def print_case(case: Case, samples: Samples) -> None:

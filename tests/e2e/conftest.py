@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: meshes of real processes, one per module that asks, and their logs when a test fails.
+"""Fixtures of the end-to-end tests: meshes of real processes, one per module that asks; their logs when a test fails.
 
 What lives here: fixtures and the report hook; the pieces are in e2e_processes, e2e_mesh and e2e_calls beside this file.
 """
@@ -79,7 +79,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         processes: list[Process] = [process for mesh in _meshes for process in mesh.processes]
         for process in processes:
             state = "alive" if process.alive else f"exit code {process.popen.returncode}"
-            text = process.tail(_LOG_BYTES)
+            # Without the statistics that the tests themselves asked for.
+            text = "\n".join(line for line in process.tail(20_000).splitlines() if not line.startswith('{"id":'))
+            text = text[-_LOG_BYTES:]
             if text.strip() or not process.alive:
                 report.sections.append((f"{process.name} ({state})", text))
     return report

@@ -6,6 +6,7 @@ know: the mesh's own codec.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -37,15 +38,17 @@ class Peer:
         self.sock = sock
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=client, header_encoding=None, validate_outbound_headers=False,
-            normalize_outbound_headers=False))
+            normalize_outbound_headers=False, normalize_inbound_headers=False))
         self.events: list[h2.events.Event] = []
         self.closed = False
-        self.h2.local_settings.update({h2.settings.SettingCodes.ENABLE_PUSH: 0} if client else {})
-        if settings:
-            self.h2.local_settings.update(settings)
+        # In the first SETTINGS; the table size in a second one, because it must not hold before the peer knows of it.
+        settings = dict(settings or {})
+        table = settings.pop(h2.settings.SettingCodes.HEADER_TABLE_SIZE, None)
+        self.h2.local_settings.update(settings)
+        self.h2.local_settings.acknowledge()
         self.h2.initiate_connection()
-        if settings:  # initiate_connection sends them; they hold from now on, as the peer obeys them once it has them
-            self.h2.local_settings.acknowledge()
+        if table is not None:
+            self.h2.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: table})
         self.flush()
 
     def flush(self) -> None:
@@ -135,6 +138,13 @@ class Peer:
         self.flush()
         return stream
 
+    def pretend_request(self, headers: Headers) -> bytes:
+        """Count a request (without body) as sent and return its header block, which goes out by `raw()`."""
+        self.flush()
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, list(headers), end_stream=True)
+        return self.h2.data_to_send()[9:]
+
     def respond(self, stream: int, headers: Headers = ((b":status", b"200"),), body: bytes = b"",
                 trailers: Headers = ()) -> None:
         trailers = list(trailers)
@@ -198,10 +208,8 @@ class Backend:
     def close(self) -> None:
         self._stop.set()
         for sock in self._peers:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(5)
         self._listener.close()

@@ -1,7 +1,7 @@
 """A mesh of real processes for the end-to-end tests: one control plane, apps, their sidecars.
 
-What lives here: who is started with which flags, and waiting until news has arrived everywhere. What this must not know:
-what a test asserts.
+What lives here: who is started with which flags, and waiting until news has arrived everywhere. What this must not
+know: what a test asserts.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Mesh:
         self.address: str = self.control_plane.ready["listen"]
         # After a restart it comes back where the sidecars look for it.
         self.control_plane.argv += ["--listen", self.address]
-        channel = self.stack.enter_context(grpc.insecure_channel(self.address, OPTIONS + [
-            ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]))
+        channel = self.stack.enter_context(grpc.insecure_channel(self.address, [
+            *OPTIONS, ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]))
         self.registry = registry_pb2_grpc.RegistryServiceStub(channel)
         self.traces = trace_pb2_grpc.TraceQueryServiceStub(channel)
 
@@ -115,8 +115,14 @@ class Mesh:
         return revision
 
     def registered(self, service: str) -> dict[str, endpoint_pb2.Endpoint]:
-        listed = self.registry.ListEndpoints(registry_pb2.ListEndpointsRequest(service=service), timeout=5,
-                                             wait_for_ready=True)
+        """The endpoints by name; none also while there is no such service."""
+        try:
+            listed = self.registry.ListEndpoints(registry_pb2.ListEndpointsRequest(service=service), timeout=5,
+                                                 wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return {}
+            raise
         return {status.endpoint.name: status.endpoint for status in listed.endpoints}
 
     def wait_registered(self, service: str, names: set[str], timeout: float = 15.0) -> None:

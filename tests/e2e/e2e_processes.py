@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(os.environ.get("E2E_ROOT") or Path(__file__).resolve().parents[2])
 APPS = Path(__file__).resolve().parent / "apps"
 SIDECAR = [sys.executable, "-c", "import sys; from mesh.sidecar.app import main; sys.exit(main(sys.argv[1:]))"]
 START_DEADLINE = 20.0
@@ -147,7 +147,8 @@ class App(Process):
 
     def __init__(self, kind: str, name: str, directory: Path, *flags: str) -> None:
         self.label = name
-        super().__init__(f"app-{name}", [sys.executable, str(APPS / f"{kind}_app.py"), "--name", name, *flags], directory)
+        super().__init__(f"app-{name}", [sys.executable, str(APPS / f"{kind}_app.py"), "--name", name, *flags],
+                         directory)
         self.port = int(self.ready["port"])
         self.argv += ["--port", str(self.port)]
         self.address = f"127.0.0.1:{self.port}"

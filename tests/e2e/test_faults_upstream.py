@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -16,6 +18,8 @@ import pytest
 from e2e_calls import Client, Load, Metadata, trailers
 from e2e_mesh import Mesh, Replica, service
 from e2e_processes import Sidecar, eventually
+
+from mesh.v1 import endpoint_pb2
 
 pytestmark = pytest.mark.e2e
 KEY: Metadata = (("idempotency-key", "k"),)
@@ -36,10 +40,8 @@ class Shop(NamedTuple):
     def client(self, connect: Callable[..., Client], name: str) -> Client:
         """A client of the service, once the sidecar knows its endpoints."""
         client = connect(self.web.shared, ("grpc.default_authority", name))
-        try:
+        with contextlib.suppress(grpc.RpcError):
             client.call("Echo", timeout=5)  # makes the sidecar subscribe
-        except grpc.RpcError:
-            pass
         self.mesh.wait_seen(self.web, name)
         return client
 
@@ -186,7 +188,7 @@ def test_retry_elsewhere_on_a_listed_status(shop: Shop, connect: Callable[..., C
 
 
 def test_streams_are_repeated_only_before_the_first_answer(shop: Shop, connect: Callable[..., Client]) -> None:
-    _, ledger = shop.replicas("stream", 2)
+    shop.replicas("stream", 2)
     client = shop.client(connect, "stream")
     answered = threading.Event()
 
@@ -261,9 +263,7 @@ def test_stopped_app_meets_the_callers_deadline(shop: Shop, connect: Callable[..
 
 def test_connect_timeout_goes_elsewhere(shop: Shop, connect: Callable[..., Client]) -> None:
     """An endpoint whose listener's backlog is full never answers the connect."""
-    from mesh.v1 import endpoint_pb2
-
-    with _full_listener() as port:
+    with FullListener() as port:
         shop.mesh.apply(service("tarpit", timeout={"connect": "0.2s"}, balance={"algorithm": "ALGORITHM_ROUND_ROBIN"}),
                         endpoints=[endpoint_pb2.Endpoint(service="tarpit", name="dead", host="127.0.0.1", port=port)])
         client = connect(shop.web.shared, ("grpc.default_authority", "tarpit"))
@@ -276,12 +276,10 @@ def test_connect_timeout_goes_elsewhere(shop: Shop, connect: Callable[..., Clien
         assert client.shares(10) == {"tarpit-live": 10}
 
 
-class _full_listener:  # noqa: N801 - used as a function
+class FullListener:
     """A listening port whose accept queue is full, so that further SYNs are dropped."""
 
     def __enter__(self) -> int:
-        import socket
-
         self.sockets = [socket.socket()]
         self.sockets[0].bind(("127.0.0.1", 0))
         self.sockets[0].listen(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -162,10 +163,9 @@ def test_failures_in_a_row_eject(shop: Shop, client: Client, sick: Client) -> No
         try:
             answers[client.call("Whoami").decode()] += 1
         except grpc.RpcError as error:
-            assert error.details() == "cart-1 is sick"
-            answers["failed"] += 1
-    assert answers["failed"] == 5, answers
-    assert answers["cart-1"] == 0
+            answers[error.details()] += 1
+    assert answers["cart-1 is sick"] == 5, answers
+    assert set(answers) == {"cart-0", "cart-2", "cart-1 is sick"}
     assert not shop.web.endpoints("cart")["cart-1"]["eligible"]
     sick.call("SetSick", b"0")
     eventually(lambda: shop.web.endpoints("cart")["cart-1"]["eligible"], "the ejection is over", 5)
@@ -181,10 +181,8 @@ def test_one_ejection_at_a_time_by_default(shop: Shop, client: Client, sick: Cli
         other.call("SetSick", b"1")
         try:
             for _ in range(30):
-                try:
+                with contextlib.suppress(grpc.RpcError):
                     client.call("Whoami")
-                except grpc.RpcError as error:
-                    assert error.code() is grpc.StatusCode.UNAVAILABLE
             eligible = [node["eligible"] for node in shop.web.endpoints("cart").values()]
             assert eligible.count(False) == 1
         finally:

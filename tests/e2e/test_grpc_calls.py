@@ -1,4 +1,4 @@
-"""A stock grpcio client and server through two sidecars: what grpc promises must hold as if nothing stood between them."""
+"""A stock grpcio client and server through two sidecars: what gRPC promises holds as if nothing stood between them."""
 
 from __future__ import annotations
 
@@ -193,7 +193,8 @@ def test_cancel_in_the_middle_of_an_endless_stream(path: Path, client: Client) -
     path.echo.sidecar.wait_idle()
 
 
-def test_slow_reader_holds_the_app_back_and_nobody_else(path: Path, client: Client, connect: Callable[..., Client]) -> None:
+def test_slow_reader_holds_the_app_back_and_nobody_else(path: Path, client: Client,
+                                                        connect: Callable[..., Client]) -> None:
     """Back-pressure: with nobody reading, what the app can send is bounded by windows and buffers."""
     lazy = connect(path.target, ("grpc.http2.bdp_probe", 0))
     stream = lazy.serve("Endless", b"", timeout=60)

@@ -40,7 +40,8 @@ def client(shop: Shop, connect: Callable[..., Client]) -> Client:
     return connect(shop.web.outbound("cart"))
 
 
-def test_idle_sidecar_stays_under_45_mb(shop: Shop, connect: Callable[..., Client], capsys: pytest.CaptureFixture[str]) -> None:
+def test_idle_sidecar_stays_under_45_mb(shop: Shop, connect: Callable[..., Client],
+                                        capsys: pytest.CaptureFixture[str]) -> None:
     """Tracing on, some hundred calls made and their spans exported, both roles."""
     client = connect(shop.web.outbound("cart"))
     for _ in range(600):

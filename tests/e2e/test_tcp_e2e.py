@@ -127,7 +127,7 @@ def test_small_messages_go_at_once(stock: Stock) -> None:
 
 
 def test_slow_reader_holds_nobody_up(stock: Stock) -> None:
-    """One connection whose caller reads nothing; the others run, the sidecars stay small, and it gets all in the end."""
+    """A caller that reads nothing: the others run, the sidecars stay small, and it gets all in the end."""
     with stock.dial() as lazy:
         lazy.sendall(json.dumps({"do": "swap", "reply": 64 * MIB}).encode() + b"\n")
         lazy.shutdown(socket.SHUT_WR)

@@ -1,8 +1,8 @@
 """A stock grpcio server whose behaviour the caller chooses: the app behind a sidecar in the end-to-end tests.
 
-What lives here: generic handlers for `/test.Echo/<Method>`, bytes in and out, no generated code. What this must not know:
-the mesh. One JSON line `{"port": N}` goes to --ready-fd once it serves. Each call that names an id appends `<name> <id>` to
-the ledger file before anything else happens, so that what ran twice shows even when the process died of it.
+What lives here: generic handlers for `/test.Echo/<Method>`, bytes in and out, no generated code. What this must not
+know: the mesh. One JSON line `{"port": N}` goes to --ready-fd once it serves. Each call that names an id appends
+`<name> <id>` to the ledger file before anything else happens, so that what ran twice shows even when the process died.
 """
 
 from __future__ import annotations

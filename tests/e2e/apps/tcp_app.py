@@ -3,8 +3,8 @@
 What lives here: one line of JSON says what a connection wants, the rest is payload until the half-close. What this must
 not know: the mesh.
 
-    {"do": "swap", "reply": N}   reads to the end, then answers one JSON line (bytes, sha256, name) and N bytes of `pattern(N)`
-    {"do": "duplex", "reply": N} sends N bytes of `pattern(N)` while it reads, then, at the end of input, the JSON line
+    {"do": "swap", "reply": N}   reads to the end, then answers one JSON line (bytes, sha256, name) and `pattern(N)`
+    {"do": "duplex", "reply": N} sends `pattern(N)` while it reads, then, at the end of input, the JSON line
     {"do": "echo"}               sends back what it gets
     {"do": "hold"}               reads and says nothing until the caller goes; `{"do": "stats"}` counts those present
 """

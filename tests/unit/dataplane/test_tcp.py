@@ -2,225 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import logging
 import os
 import socket
-import struct
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from mesh import errors
-from mesh.dataplane import tcp_connection
-from mesh.dataplane.record import CLIENT, SERVER, TCP, Record
+from mesh.dataplane.record import CLIENT, SERVER, Record
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
 from mesh.errors import Reason
 
-LOCAL = "127.0.0.1"
-Serve = Callable[[socket.socket], Awaitable[None]]
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-@dataclass(frozen=True)
-class Place:
-    host: str
-    port: int
-    endpoint: str = "stock/stock-0"
-    why: str = "test"
-
-
-@dataclass
-class Fixed:
-    """Gives its places in order, and then the first ones again if `again`."""
-
-    places: list[Place]
-    again: bool = False
-    connect_timeout: float = 1.0
-    idle_timeout: float = 60.0
-    picks: list[tuple[str, int]] = field(default_factory=list)
-    given_back: list[tuple[str, bool, Reason | None]] = field(default_factory=list)
-
-    def pick(self, source: str, tried: list[Any]) -> Place | None:
-        self.picks.append((source, len(tried)))
-        for place in self.places:
-            if place not in tried:
-                return place
-        return self.places[0] if self.again and self.places else None
-
-    def released(self, target: Any, ok: bool, reason: Reason | None) -> None:
-        self.given_back.append((target.endpoint, ok, reason))
-
-
-class World:
-    """A proxy on a port, an upstream that `serve`s, and what the proxy reported."""
-
-    def __init__(self, proxy: TcpProxy, upstream: Fixed, address: tuple[str, int], records: list[Record]) -> None:
-        self.proxy, self.upstream, self.address, self.records = proxy, upstream, address, records
-        self.loop = asyncio.get_running_loop()
-        self.served: list[BaseException | None] = []
-
-    def connect(self) -> socket.socket:
-        sock = socket.create_connection(self.address)  # the kernel accepts, so this doesn't wait for the loop
-        sock.setblocking(False)
-        return sock
-
-    async def until_closed(self) -> Record:
-        await until(lambda: bool(self.records))
-        assert len(self.records) == 1
-        assert self.proxy.connections == 0
-        return self.records[0]
-
-
-async def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.001)
-
-
-def listening(host: str = LOCAL) -> socket.socket:
-    sock = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1000)
-    sock.setblocking(False)
-    return sock
-
-
-def dead_port() -> int:
-    """A port that refuses: bound, so that nobody else gets it, and not listening."""
-    sock = socket.socket()
-    sock.bind((LOCAL, 0))
-    _bound.append(sock)
-    return int(sock.getsockname()[1])
-
-
-_bound: list[socket.socket] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Any:
-    uvloop.run(asyncio.sleep(0))  # libuv keeps some for the process
-    before = len(os.listdir("/proc/self/fd"))
-    yield
-    for sock in _bound:
-        sock.close()
-    _bound.clear()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-async def read_all(sock: socket.socket) -> bytes:
-    loop, parts = asyncio.get_running_loop(), []
-    while part := await loop.sock_recv(sock, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
-
-
-@asynccontextmanager
-async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool = True, handover: bool = False,
-                before: tuple[Place, ...] = (), **policy: Any) -> AsyncIterator[World]:
-    loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[None]] = []
-    accepted: list[socket.socket] = []
-    upstream = Fixed(list(before), **policy)
-    backend = listening() if serve is not None else None
-    if backend is not None:
-        upstream.places.append(Place(LOCAL, backend.getsockname()[1]))
-
-    async def one(sock: socket.socket) -> None:
-        with sock:
-            assert serve is not None
-            await serve(sock)
-
-    def accept() -> None:
-        assert backend is not None
-        sock, _ = backend.accept()
-        sock.setblocking(False)
-        accepted.append(sock)
-        tasks.append(loop.create_task(one(sock)))
-
-    if backend is not None:
-        loop.add_reader(backend, accept)
-    reactor = Reactor(loop)
-    records: list[Record] = []
-    proxy = TcpProxy(reactor, upstream, kind, "stock", records.append if record else None)
-    front = listening()
-    address = front.getsockname()
-    server = None
-    if handover:
-        server = await loop.create_server(proxy.protocol_factory, sock=front)
-    else:
-        proxy.listen(front)
-    here = World(proxy, upstream, address, records)
-    try:
-        yield here
-        await until(lambda: proxy.connections == 0)
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                here.served.append(outcome)
-        statistics = proxy.statistics()
-        assert (statistics.connections, statistics.connecting, reactor.carried) == (0, 0, 0)
-        assert len(upstream.given_back) == len(upstream.picks) - sum(
-            1 for _, tried in upstream.picks if tried >= len(upstream.places) and not upstream.again)
-    finally:
-        if backend is not None:
-            loop.remove_reader(backend)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for sock in accepted:
-            sock.close()
-        if server is not None:
-            server.close()
-            await server.wait_closed()
-        proxy.abort()
-        await asyncio.sleep(0)
-        assert reactor.watched == 0
-        reactor.close()
-        if backend is not None:
-            backend.close()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(main)
-
-
-async def echo(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    while part := await loop.sock_recv(sock, 1 << 20):
-        await loop.sock_sendall(sock, part)
-
-
-def test_bytes_both_ways_and_the_record() -> None:
-    async def main() -> None:
-        async with world(echo) as here:
-            started = time.time_ns()
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"ping")
-                assert await here.loop.sock_recv(client, 100) == b"ping"
-                assert here.proxy.connections == 1
-                client.shutdown(socket.SHUT_WR)
-                assert await read_all(client) == b""
-            record = await here.until_closed()
-        assert (record.kind, record.protocol, record.service) == (CLIENT, TCP, "stock")
-        assert record.endpoint == "stock/stock-0"
-        assert (record.peer_host, record.peer_port) == (LOCAL, here.upstream.places[0].port)
-        assert (record.source, record.why, record.reason, record.attempts) == (LOCAL, "test", "", 1)
-        assert (record.request_bytes, record.response_bytes, record.events) == (4, 4, None)
-        assert started <= record.start_ns < record.end_ns <= time.time_ns()
-        assert here.upstream.given_back == [("stock/stock-0", True, None)]
-        assert here.proxy.statistics().request_bytes == 4
-        assert here.proxy.statistics().accepted == 1
-        assert here.proxy.statistics().failed == 0
-    run(main())
+from tcp_world import LOCAL, Fixed, Place, echo, listening, read_all, run, until, world
 
 
 def test_without_records_nothing_is_recorded() -> None:
@@ -247,274 +46,6 @@ def test_a_listener_may_hand_connections_over() -> None:
     run(main())
 
 
-@pytest.mark.slow
-def test_64_mib_both_ways_at_once() -> None:
-    block = os.urandom(1 << 20)
-    expected = hashlib.sha256()
-    for _ in range(64):
-        expected.update(block)
-
-    async def stream(sock: socket.socket) -> str:
-        loop, found = asyncio.get_running_loop(), hashlib.sha256()
-
-        async def write() -> None:
-            for _ in range(64):
-                await loop.sock_sendall(sock, block)
-            sock.shutdown(socket.SHUT_WR)
-
-        writer = loop.create_task(write())
-        buffer = bytearray(1 << 20)
-        while count := await loop.sock_recv_into(sock, buffer):
-            found.update(memoryview(buffer)[:count])
-        await writer
-        return found.hexdigest()
-
-    async def main() -> None:
-        digests = []
-
-        async def serve(sock: socket.socket) -> None:
-            digests.append(await stream(sock))
-
-        async with world(serve) as here:
-            with here.connect() as client:
-                digests.append(await stream(client))
-            record = await here.until_closed()
-        assert record.request_bytes == record.response_bytes == 64 << 20
-        assert record.reason == ""
-        assert digests == [expected.hexdigest()] * 2
-    run(main())
-
-
-def test_the_caller_closes_its_half_and_still_hears() -> None:
-    async def serve(sock: socket.socket) -> None:
-        asked = await read_all(sock)
-        await asyncio.sleep(0.01)
-        await asyncio.get_running_loop().sock_sendall(sock, b"you said " + asked)
-
-    async def main() -> None:
-        async with world(serve) as here:
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"hello")
-                client.shutdown(socket.SHUT_WR)
-                assert await read_all(client) == b"you said hello"
-            assert (await here.until_closed()).reason == ""
-    run(main())
-
-
-def test_the_endpoint_closes_its_half_and_still_hears() -> None:
-    heard = []
-
-    async def serve(sock: socket.socket) -> None:
-        await asyncio.get_running_loop().sock_sendall(sock, b"banner")
-        sock.shutdown(socket.SHUT_WR)
-        heard.append(await read_all(sock))
-
-    async def main() -> None:
-        async with world(serve) as here:
-            with here.connect() as client:
-                assert await read_all(client) == b"banner"  # the server speaks first
-                await here.loop.sock_sendall(client, b"late")
-                client.shutdown(socket.SHUT_WR)
-                assert (await here.until_closed()).reason == ""
-        assert heard == [b"late"]
-    run(main())
-
-
-def test_both_close_without_a_byte() -> None:
-    async def serve(sock: socket.socket) -> None:
-        sock.shutdown(socket.SHUT_WR)
-        assert await read_all(sock) == b""
-
-    async def main() -> None:
-        async with world(serve) as here:
-            with here.connect() as client:
-                client.shutdown(socket.SHUT_WR)
-                assert await read_all(client) == b""
-            record = await here.until_closed()
-        assert (record.request_bytes, record.response_bytes, record.reason) == (0, 0, "")
-    run(main())
-
-
-def test_a_slow_reader_stops_the_sender() -> None:
-    sent = 0
-
-    async def serve(sock: socket.socket) -> None:
-        nonlocal sent
-        block = bytes(1 << 16)
-        while True:
-            sock.setblocking(False)
-            try:
-                sent += sock.send(block)
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-            except OSError:
-                return
-
-    async def main() -> None:
-        async with world(serve) as here:
-            client = here.connect()
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            last = -1
-            while last != sent:  # until nothing has moved for a while
-                last = sent
-                await asyncio.sleep(0.05)
-            assert 0 < sent < 20 << 20  # socket buffers of both hops, and one read
-            assert 0 < here.proxy.reactor.carried <= 1 << 20
-            carried = here.proxy.reactor.carried
-            assert len(await here.loop.sock_recv(client, 1 << 20)) > 0
-            await asyncio.sleep(0.01)
-            assert here.proxy.reactor.carried <= max(carried, 1 << 20)
-            reset(client)
-            assert (await here.until_closed()).reason == "caller_gone"
-    run(main())
-
-
-@pytest.mark.slow
-def test_many_slow_readers_share_what_may_be_carried() -> None:
-    async def serve(sock: socket.socket) -> None:
-        try:
-            while True:
-                await asyncio.get_running_loop().sock_sendall(sock, bytes(1 << 20))
-        except OSError:
-            return
-
-    async def main() -> None:
-        async with world(serve) as here:
-            clients = [here.connect() for _ in range(60)]
-            await until(lambda: here.proxy.reactor.carried > 16 << 20)
-            await asyncio.sleep(0.2)
-            assert here.proxy.reactor.carried < 35 << 20  # 32 MiB, and one small read each
-            for client in clients:
-                reset(client)
-    run(main())
-
-
-def test_the_caller_resets() -> None:
-    seen = []
-
-    async def serve(sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, b"hi")
-        await loop.sock_recv(sock, 100)
-        try:
-            await loop.sock_recv(sock, 100)
-        except OSError as error:
-            seen.append(error.errno)
-
-    async def main() -> None:
-        async with world(serve) as here:
-            client = here.connect()
-            assert await here.loop.sock_recv(client, 100) == b"hi"
-            await here.loop.sock_sendall(client, b"x")
-            await asyncio.sleep(0.01)
-            reset(client)
-            assert (await here.until_closed()).reason == "caller_gone"
-        assert seen == [errno.ECONNRESET]
-        assert here.upstream.given_back == [("stock/stock-0", True, errors.CALLER_GONE)]
-    run(main())
-
-
-def test_the_endpoint_resets() -> None:
-    async def serve(sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, b"hi")
-        await loop.sock_recv(sock, 100)
-        reset(sock)
-
-    async def main() -> None:
-        async with world(serve) as here:
-            with here.connect() as client:
-                assert await here.loop.sock_recv(client, 100) == b"hi"
-                await here.loop.sock_sendall(client, b"x")
-                with pytest.raises(ConnectionResetError):
-                    await here.loop.sock_recv(client, 100)
-            record = await here.until_closed()
-        assert (record.reason, record.request_bytes, record.response_bytes) == ("upstream_connection_lost", 1, 2)
-        assert here.upstream.given_back == [("stock/stock-0", False, errors.CONNECTION_LOST)]
-    run(main())
-
-
-def test_a_reset_is_seen_while_nothing_is_read() -> None:
-    async def serve(sock: socket.socket) -> None:
-        sock.setblocking(False)
-        try:
-            while True:
-                sock.send(bytes(1 << 20))
-        except BlockingIOError:
-            await asyncio.sleep(0.05)
-        reset(sock)
-
-    async def main() -> None:
-        async with world(serve) as here:
-            with here.connect() as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                assert (await here.until_closed()).reason == "upstream_connection_lost"
-    run(main())
-
-
-def test_refused_then_another_endpoint() -> None:
-    async def main() -> None:
-        refuses = Place(LOCAL, dead_port(), "stock/stock-9")
-        async with world(echo, before=(refuses,)) as here:
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"early")
-                client.shutdown(socket.SHUT_WR)
-                assert await read_all(client) == b"early"
-            record = await here.until_closed()
-        assert (record.endpoint, record.attempts, record.reason) == ("stock/stock-0", 2, "")
-        assert record.events is not None
-        assert [(name, attributes) for _, name, attributes in record.events] == [
-            ("connect_failed", {"mesh.endpoint": "stock/stock-9", "mesh.reason": "upstream_connect_failed"})]
-        assert here.upstream.picks == [(LOCAL, 0), (LOCAL, 1)]
-        assert here.upstream.given_back == [("stock/stock-9", False, errors.CONNECT_FAILED),
-                                            ("stock/stock-0", True, None)]
-        assert here.proxy.statistics().connect_failures == 1
-    run(main())
-
-
-def test_at_most_three_endpoints_are_tried() -> None:
-    async def main() -> None:
-        refuse = tuple(Place(LOCAL, dead_port(), f"stock/stock-{number}") for number in range(1, 5))
-        async with world(echo, before=refuse) as here:
-            with here.connect() as client, pytest.raises(ConnectionResetError):
-                await here.loop.sock_recv(client, 1)
-            record = await here.until_closed()
-        assert (record.attempts, record.reason, record.endpoint) == (3, "upstream_connect_failed", "stock/stock-3")
-        assert here.proxy.statistics().failed == 1
-    run(main())
-
-
-def test_the_only_endpoint_is_tried_again_after_a_moment() -> None:
-    async def main() -> None:
-        async with world(before=(Place(LOCAL, dead_port()),), again=True) as here:
-            with here.connect() as client, pytest.raises(ConnectionResetError):
-                await here.loop.sock_recv(client, 1)
-            record = await here.until_closed()
-        assert (record.attempts, record.reason) == (3, "upstream_connect_failed")
-        assert record.end_ns - record.start_ns >= 0.09e9
-    run(main())
-
-
-def test_an_endpoint_that_accepts_and_resets_counts_as_not_connected() -> None:
-    async def slam(sock: socket.socket) -> None:
-        reset(sock)
-
-    async def main() -> None:
-        live = listening()
-        async with world(slam) as here:
-            here.upstream.places.append(Place(LOCAL, live.getsockname()[1], "stock/stock-1"))
-            with here.connect() as client:
-                server, _ = await here.loop.sock_accept(live)
-                with server:
-                    await here.loop.sock_sendall(server, b"welcome")
-                assert await here.loop.sock_recv(client, 100) == b"welcome"
-            record = await here.until_closed()
-        live.close()
-        assert (record.endpoint, record.attempts) == ("stock/stock-1", 2)
-        assert here.upstream.given_back[0] == ("stock/stock-0", False, errors.CONNECTION_LOST)
-    run(main())
-
-
 def test_no_endpoint_closes_at_once() -> None:
     async def main() -> None:
         async with world() as here:
@@ -522,60 +53,6 @@ def test_no_endpoint_closes_at_once() -> None:
                 await here.loop.sock_recv(client, 1)
             record = await here.until_closed()
         assert (record.reason, record.endpoint, record.attempts) == ("no_healthy_upstream", "", 1)
-    run(main())
-
-
-@asynccontextmanager
-async def full_backlog() -> AsyncIterator[int]:
-    """A port on which connecting hangs: its backlog is full."""
-    loop = asyncio.get_running_loop()
-    with socket.create_server((LOCAL, 0), backlog=0) as full:
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        await asyncio.sleep(0.01)
-        assert loop.is_running()
-        yield full.getsockname()[1]
-        for filler in fillers:
-            filler.close()
-
-
-def test_connecting_times_out_then_another_endpoint() -> None:
-    async def main() -> None:
-        async with full_backlog() as port, \
-                world(echo, before=(Place(LOCAL, port, "stock/stock-7"),), connect_timeout=0.03) as here:
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"patience")
-                assert await here.loop.sock_recv(client, 100) == b"patience"
-            record = await here.until_closed()
-            assert record.events is not None
-            assert record.events[0][2]["mesh.reason"] == "upstream_connect_timeout"
-            assert 0.02e9 < record.events[0][0] - record.start_ns < 0.5e9
-    run(main())
-
-
-def test_the_caller_leaves_while_connecting() -> None:
-    async def main() -> None:
-        async with full_backlog() as port, world(before=(Place(LOCAL, port),)) as here:
-            client = here.connect()
-            await until(lambda: here.proxy.statistics().connecting == 1)
-            reset(client)
-            record = await here.until_closed()
-        assert record.reason == "caller_gone"
-        assert here.upstream.given_back == [("stock/stock-0", True, errors.CALLER_GONE)]
-    run(main())
-
-
-def test_what_is_sent_before_there_is_an_endpoint_waits() -> None:
-    async def main() -> None:
-        async with full_backlog() as port, \
-                world(echo, before=(Place(LOCAL, port, "stock/stock-7"),), connect_timeout=0.05) as here:
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"x" * 100_000)
-                client.shutdown(socket.SHUT_WR)
-                assert len(await read_all(client)) == 100_000
-            assert (await here.until_closed()).request_bytes == 100_000
     run(main())
 
 
@@ -620,61 +97,13 @@ def test_300_connections_at_once() -> None:
     run(main())
 
 
-def test_a_name_is_resolved() -> None:
-    async def main() -> None:
-        async with world(echo) as here:
-            here.upstream.places[0] = Place("localhost", here.upstream.places[0].port)
-            with here.connect() as client:
-                await here.loop.sock_sendall(client, b"by name")
-                assert await here.loop.sock_recv(client, 100) == b"by name"
-    run(main())
-
-
-@pytest.mark.parametrize("host", ["", "256.1.1.1", "no such host", "a" * 300, "\0", "::1::"])
-def test_an_impossible_host_is_a_failed_connect(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async def getaddrinfo(*_: object, **__: object) -> list[object]:
-            raise socket.gaierror(socket.EAI_NONAME, "unknown")
-
-        class Loop:
-            def __getattr__(self, name: str) -> Any:
-                return getaddrinfo if name == "getaddrinfo" else getattr(asyncio.get_running_loop(), name)
-
-        reactor = Reactor(Loop())  # type: ignore[arg-type]
-        upstream = Fixed([Place(host, 1)])
-        records: list[Record] = []
-        proxy = TcpProxy(reactor, upstream, CLIENT, "stock", records.append)
-        near, far = socket.socketpair()
-        proxy.adopt(_tcp_pair(near, far), LOCAL)
-        await until(lambda: proxy.connections == 0)
-        await asyncio.sleep(0)
-        reactor.close()
-        assert records[0].reason == "upstream_connect_failed"
-        for sock in _pairs:
-            sock.close()
-        _pairs.clear()
-    run(main())
-
-
-_pairs: list[socket.socket] = []
-
-
-def _tcp_pair(near: socket.socket, far: socket.socket) -> socket.socket:
-    near.close()
-    far.close()
-    with socket.create_server((LOCAL, 0)) as server:
-        client = socket.create_connection(server.getsockname())
-        _pairs.append(client)
-        return server.accept()[0]
-
-
 def test_drain_waits_for_the_open_and_accepts_no_more() -> None:
     async def main() -> None:
         async with world(echo) as here:
             client = here.connect()
             await here.loop.sock_sendall(client, b"x")
             assert await here.loop.sock_recv(client, 1) == b"x"
-            draining = here.loop.create_task(here.proxy.drain(here.loop.time() + 5))
+            draining = here.loop.create_task(here.proxy.drain(5))
             await asyncio.sleep(0.01)
             with pytest.raises(ConnectionRefusedError):
                 here.connect()
@@ -692,11 +121,11 @@ def test_drain_resets_what_is_open_at_the_deadline() -> None:
             with here.connect() as client:
                 await here.loop.sock_sendall(client, b"x")
                 assert await here.loop.sock_recv(client, 1) == b"x"
-                assert await here.proxy.drain(here.loop.time() + 0.02) == 1
+                assert await here.proxy.drain(0.02) == 1
                 with pytest.raises(ConnectionResetError):
                     await here.loop.sock_recv(client, 1)
             assert (await here.until_closed()).reason == "drain_deadline"
-            assert await here.proxy.drain(here.loop.time() + 5) == 0
+            assert await here.proxy.drain(5) == 0
     run(main())
 
 
@@ -767,31 +196,3 @@ def test_an_upstream_that_raises_ends_that_connection_only(caplog: pytest.LogCap
         backend.close()
     run(main())
     assert [record.exc_info is not None for record in caplog.records] == [True] * 4
-
-
-def test_a_connection_to_itself_is_seen() -> None:
-    with socket.socket() as sock:
-        sock.bind((LOCAL, 0))
-        port = sock.getsockname()[1]
-        sock.connect((LOCAL, port))  # TCP's simultaneous open
-        assert tcp_connection._is_to_itself(sock, port)
-    with socket.create_server((LOCAL, 0)) as server, socket.create_connection(server.getsockname()) as client:
-        assert not tcp_connection._is_to_itself(client, server.getsockname()[1])
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_both_address_families(host: str) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            backend = listening(host)
-        except OSError:
-            pytest.skip(f"no {host} here")
-        async with world(before=(Place(host, backend.getsockname()[1]),)) as here:
-            with here.connect() as client:
-                server, _ = await loop.sock_accept(backend)
-                with server:
-                    await loop.sock_sendall(server, b"six")
-                assert await loop.sock_recv(client, 100) == b"six"
-        backend.close()
-    run(main())

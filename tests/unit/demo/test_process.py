@@ -1,4 +1,4 @@
-"""Real processes: ready lines, failures with their log, trees killed whole."""
+"""Real processes: trees killed whole, failures with their log."""
 
 from __future__ import annotations
 
@@ -13,18 +13,29 @@ from pathlib import Path
 import pytest
 
 from mesh.demo.process import Process, ProcessFailed, descendants, free_ports
+from mesh.demo.shop import wait_until
 
-# A parent that starts a child, says so and waits.
+# A parent that starts a child, writes the child's id to the file named, and waits.
 TREE = """
-import json, os, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-os.write(int(sys.argv[1]), json.dumps({"event": "ready", "child": child.pid}).encode() + b"\\n")
+import os, pathlib, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "input()", "youngest"], stdin=subprocess.PIPE)
+path = pathlib.Path(sys.argv[1])
+path.with_suffix(".new").write_text(str(child.pid))
+path.with_suffix(".new").rename(path)
 child.wait()
 """
 
 
 def process(tmp_path: Path, program: str) -> Process:
-    return Process("thing", [sys.executable, "-c", program, "{ready-fd}"], os.environ, tmp_path / "log")
+    return Process("thing", [sys.executable, "-c", program, str(tmp_path / "child")], os.environ, tmp_path / "log")
+
+
+async def child_of(tmp_path: Path) -> int:
+    async def told() -> bool:
+        return (tmp_path / "child").exists()
+
+    await wait_until("the child is there", told, 20)
+    return int((tmp_path / "child").read_text())
 
 
 @contextlib.contextmanager
@@ -54,9 +65,13 @@ def test_descendants_parents_first(tmp_path: Path) -> None:
 def test_a_killed_tree_leaves_nobody(tmp_path: Path) -> None:
     async def check() -> None:
         one = process(tmp_path, TREE)
-        await one.start(20)
+        await one.start()
+        child = await child_of(tmp_path)
         assert one.running
-        with ending(one.ready["child"]) as ended:
+        assert one.part("youngest") == child
+        with pytest.raises(ProcessFailed, match="no process called eldest"):
+            one.part("eldest")
+        with ending(child) as ended:
             assert await one.kill() == 2
             assert not one.running
             assert ended()
@@ -69,8 +84,8 @@ def test_a_killed_tree_leaves_nobody(tmp_path: Path) -> None:
 def test_stop_ends_also_what_ignores_it(tmp_path: Path) -> None:
     async def check() -> None:
         one = process(tmp_path, "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + TREE)
-        await one.start(20)
-        with ending(one.ready["child"]) as ended:
+        await one.start()
+        with ending(await child_of(tmp_path)) as ended:
             await one.stop(0.05)
             assert not one.running
             assert ended()
@@ -79,18 +94,22 @@ def test_stop_ends_also_what_ignores_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("program", "message"), [
-    ("print('no such luck'); raise SystemExit(3)", "ended before it was ready"),
-    ("print('still thinking', flush=True); input()", "ended before it was ready"),
-    ("import signal; print('still thinking', flush=True); signal.pause()", "was not ready after"),
-])
-def test_a_process_that_is_not_ready_shows_its_log(tmp_path: Path, program: str, message: str) -> None:
+def test_what_ended_too_early_shows_its_log(tmp_path: Path) -> None:
     async def check() -> None:
-        one = process(tmp_path, program)
-        try:
-            with pytest.raises(ProcessFailed, match=message):
-                await one.start(0.5)
-        finally:
-            await one.stop(0.05)
+        one = process(tmp_path, "print('no such luck'); raise SystemExit(3)")
+        one.check()
+        await one.start()
+
+        async def ended() -> bool:
+            return not one.running
+
+        await wait_until("it has ended", ended, 20)
+        with pytest.raises(ProcessFailed, match=r"thing ended with 3\n    no such luck"):
+            one.check()
 
     asyncio.run(check())
+
+
+def test_what_was_not_started_has_no_id(tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailed, match="was not started"):
+        _ = process(tmp_path, TREE).pid

@@ -20,7 +20,7 @@ def test_the_shop_is_the_one_of_the_documentation() -> None:
 
 def test_an_app_and_its_sidecar_come_from_one_command() -> None:
     member = Member("storefront", outbound=("cart", "stock/tcp"))
-    argv = run_command(member, 50051, "127.0.0.1:15010", Path("/x"), ["app", "--flag"])
+    argv = run_command(member, 50051, 7000, "127.0.0.1:15010", Path("/x"), ["app", "--flag"])
     assert argv[argv.index("--"):] == ["--", "app", "--flag"]
     flags = argv[:argv.index("--")]
     assert [flags[i + 1] for i, flag in enumerate(flags) if flag == "--outbound"] == ["cart=0", "stock=0/tcp"]

@@ -27,8 +27,6 @@ class PaperProcess:
         self._shop.down.add(self._name)
         return 3
 
-    async def start(self, timeout: float) -> None:
-        self._shop.down.discard(self._name)
 
 
 class PaperShop:
@@ -56,6 +54,12 @@ class PaperShop:
         cart = "cart-0" if self.fault == "ignores weights" else names[self._turn % len(names)]
         payment = VICTIM if VICTIM not in self.down or self.fault == "calls the dead" else "payment-0"
         return shop_pb2.PlaceOrderResponse(cart_replica=cart, payment_replica=payment)
+
+    async def start_controller(self) -> None:
+        self.down.discard("control plane")
+
+    async def retries(self) -> int:
+        return 0
 
     async def command(self, *words: str) -> str:
         if words[0] == "weight":

@@ -16,7 +16,7 @@ RATIOS = [0.1, 0.25, 0.5, 0.75, 0.99]
 @pytest.mark.parametrize("ratio", [0.0, *RATIOS, 0.2, 0.29, 0.6, 1.0])
 @pytest.mark.parametrize("n", [1, 3, 10, 100, 1000, 1337])
 def test_the_ratio_is_exact_to_the_last_retry(ratio: float, n: int):
-    """Rounding a reciprocal to whole tokens makes 0.6 or 0.75 allow 100 %: here floor(ratio * n), neither more nor less."""
+    """Rounding a reciprocal to whole tokens makes 0.6 or 0.75 allow 100 %. Here it is floor(ratio * n), exactly."""
     budget = Budget(ratio, 0.0, 10.0)
     for _ in range(n):
         budget.deposit(5.0)
@@ -85,7 +85,8 @@ def test_a_steady_load_keeps_a_steady_allowance(window: float):
     assert requests * 0.2 - 1 <= allowed <= requests * 0.2
 
 
-@given(st.floats(0, 1), st.floats(0, 3), st.floats(0.5, 20), st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=300))
+@given(st.floats(0, 1), st.floats(0, 3), st.floats(0.5, 20),
+       st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=300))
 def test_no_window_ever_sees_more_than_its_share(ratio: float, per_second: float, window: float,
                                                  events: list[tuple[bool, float]]):
     """In any span of one window: retries <= ratio * first attempts (of it and of the 1.1 windows before) + reserve."""

@@ -20,7 +20,7 @@ POLICY = RetryPolicy(max_attempts=3, codes=frozenset(("UNAVAILABLE", "ABORTED"))
 #   maybe   the app may have run it
 #   answer  the app answered with a status: it must be listed, and the app may have run it
 MEANING = {
-    "no_route": "never", "no_endpoints": "never", "no_healthy_upstream": "never",
+    "no_route": "never", "not_discovered": "never", "no_endpoints": "never", "no_healthy_upstream": "never",
     "upstream_connect_failed": "safe", "upstream_connect_timeout": "safe", "upstream_refused_stream": "safe",
     "not_delivered": "status", "upstream_connection_lost": "maybe", "upstream_reset": "maybe",
     "upstream_protocol_error": "maybe", "upstream_status": "answer", "deadline_exceeded": "never",
@@ -55,10 +55,10 @@ def test_all_combinations(code: str | None):
         assert verdict.why
 
 
-def why(reason: Reason | None, status: int = -1, *, path: bytes = b"/shop.Cart/Set", key: bool = False, attempt: int = 1,
-        replayable: bool = True, committed: bool = False) -> tuple[bool, str]:
-    return tuple(retry_reason(POLICY, reason=reason, grpc_status=status, path=path, idempotency_key=key, attempt=attempt,
-                              replayable=replayable, committed=committed))
+def why(reason: Reason | None, status: int = -1, *, path: bytes = b"/shop.Cart/Set", key: bool = False,
+        attempt: int = 1, replayable: bool = True, committed: bool = False) -> tuple[bool, str]:
+    return tuple(retry_reason(POLICY, reason=reason, grpc_status=status, path=path, idempotency_key=key,
+                              attempt=attempt, replayable=replayable, committed=committed))
 
 
 def test_every_verdict_says_why():

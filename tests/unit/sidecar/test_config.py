@@ -8,14 +8,13 @@ import pytest
 from mesh.errors import InvalidConfig
 from mesh.model import Protocol
 from mesh.sidecar.config import SIDECAR, Address, Outbound, SidecarConfig, load, parse_addresses, to_argv
-from mesh.sidecar.config_values import duration
 
 CART = ["--service", "cart"]
 
 
-def write(folder: Path, name: str, text: str | bytes) -> str:
+def write(folder: Path, name: str, text: str) -> str:
     path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.write_text(text)
     return str(path)
 
 
@@ -154,31 +153,12 @@ def test_a_wrong_variable_is_named(variable: str, value: str, expected: str) -> 
     ("s.yaml", "zone: no\n", ":1: zone: text is needed, got False; quote it"),
     ("s.yaml", "weight: true\n", ":1: weight: True is not a whole number"),
     ("s.yaml", "outbound: 5\n", ":1: outbound: text is needed, got 5; quote it"),
-    ("s.yaml", "weight: 1\nweight: 2\n", ":2: weight is given twice"),
-    ("s.yaml", "outbound:\n  a: 1\n  a: 2\n", ":3: a is given twice"),
-    ("s.yaml", "weight: [\n", ":2: did not find expected node content"),
-    ("s.yaml", "- weight\n", ":1: a mapping of options is needed, got list"),
-    ("s.yaml", "1: 2\n", ": 1 is not the name of an option"),
-    ("s.yaml", "!!python/object:os.system {}\n", ":1: could not determine a constructor for the tag "
-                                                 "'tag:yaml.org,2002:python/object:os.system'"),
-    ("s.yaml", b"weight: 1\nzone: \xff\n", ":2: not UTF-8: byte 0xff"),
     ("s.toml", "weight = 1\n[outbound]\na = 70000\n", ":3: outbound.a: port 70000 is outside 0..65535"),
-    ("s.toml", "weight = 1\nzone = \n", ":2: Invalid value"),
-    ("s.toml", "zone = '", ":1: Expected"),
     ("s.json", '{"weight": 1,\n "log_level": "loud"}', ":2: log_level: 'loud' is not a log level"),
-    ("s.json", '{"weight": 1,\n', ":2: Expecting property name enclosed in double quotes"),
-    ("s.json", '{"weight": 1, "weight": 2}', ": weight is given twice"),
-    ("s.json", "[" * 100_000, ": nested too deeply"),
-    ("s.txt", "", ": the name must end in .yaml, .yml, .toml or .json"),
 ])
-def test_a_wrong_file_is_named_with_its_line(tmp_path: Path, name: str, text: str | bytes, expected: str) -> None:
+def test_a_wrong_option_in_a_file_is_named_with_its_line(tmp_path: Path, name: str, text: str, expected: str) -> None:
     path = write(tmp_path, name, text)
     assert problem([*CART, "--config", path]).startswith(path + expected)
-
-
-def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "s.yaml", b" " * 1_048_577)
-    assert problem([*CART, "--config", path]) == f"{path}: larger than 1048576 bytes"
 
 
 def test_equal_ports_on_different_hosts_are_fine() -> None:
@@ -194,18 +174,6 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert option.switch in shown
         assert option.variable in shown
     assert "examples:" in shown
-
-
-@pytest.mark.parametrize(("raw", "seconds"), [("30s", 30.0), ("250ms", 0.25), ("5m", 300.0), ("1h", 3600.0),
-                                              ("1.5s", 1.5), (2, 2.0), (0.5, 0.5), ("7", 7.0), (" 1s ", 1.0)])
-def test_durations(raw: object, seconds: float) -> None:
-    assert duration(raw) == seconds
-
-
-@pytest.mark.parametrize("raw", ["", "s", "-1s", "1 s", "1d", "nan", "inf", "1e3", True, None, [], "١s"])
-def test_no_durations(raw: object) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        duration(raw)
 
 
 def test_addresses_of_a_list() -> None:

@@ -1,0 +1,16 @@
+from mesh.wire.fields cimport PER_CALL, Name
+from mesh.wire.octets cimport equal_at, octets_of
+
+cdef int MAX_MEMO
+cdef int MEMO_SETS
+cdef list MEMOS
+cdef bytearray SEEN
+
+cdef class Memo:
+    cdef bytes octets
+    cdef unsigned long long hash
+    cdef object head
+
+cdef Py_ssize_t skim(bytearray buf, Py_ssize_t at, Py_ssize_t end) except -2
+cdef object recall(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h)
+cdef int memorise(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h, object head) except -1

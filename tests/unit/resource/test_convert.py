@@ -1,0 +1,216 @@
+"""Messages <-> values: defaults where fields are absent, errors with their path, and round trips of anything."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.errors import InvalidResource
+from mesh.model import (
+    RETRYABLE_CODES,
+    Algorithm,
+    BalancePolicy,
+    Endpoint,
+    Health,
+    Locality,
+    OutlierPolicy,
+    Protocol,
+    RetryPolicy,
+    Service,
+    TimeoutPolicy,
+)
+from mesh.resource import convert
+from mesh.v1 import endpoint_pb2, service_pb2
+
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
+METHODS = st.from_regex(r"/[a-zA-Z./]{0,10}\*?", fullmatch=True)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def seconds(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.integers(round(low * 10**9), round(high * 10**9)).map(lambda nanos: nanos / 10**9)
+
+
+@st.composite
+def services(draw: Any) -> Service:
+    base, longest = sorted((draw(seconds(0.001, 60)), draw(seconds(0.001, 60))))
+    eject, most = sorted((draw(seconds(0.001, 3600)), draw(seconds(0.001, 3600))))
+    return Service(
+        name=draw(NAMES), protocol=draw(st.sampled_from(Protocol)),
+        balance=BalancePolicy(draw(st.sampled_from(Algorithm))),
+        retry=RetryPolicy(
+            max_attempts=draw(st.integers(1, 10)),
+            codes=frozenset(draw(st.sets(st.sampled_from(RETRYABLE_CODES), min_size=1))),
+            idempotent_methods=tuple(draw(st.lists(METHODS, max_size=3))),
+            budget_ratio=draw(st.floats(0, 1)), budget_min_per_second=draw(st.floats(0, 10_000)),
+            budget_window=draw(seconds(1, 60)), backoff_base=base, backoff_max=longest,
+            replay_bytes=draw(st.integers(0, 1_048_576))),
+        timeout=TimeoutPolicy(connect=draw(seconds(0.001, 60)),
+                              request=draw(st.one_of(st.just(0.0), seconds(0.001, 86_400))),
+                              idle=draw(seconds(1, 86_400))),
+        outlier=OutlierPolicy(consecutive_failures=draw(st.integers(0, 1000)), base_ejection_time=eject,
+                              max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))))
+
+
+@st.composite
+def endpoints(draw: Any) -> Endpoint:
+    metadata = draw(st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1, max_size=20), TEXTS, max_size=4))
+    return Endpoint(draw(NAMES), draw(NAMES), draw(st.ip_addresses().map(str)), draw(st.integers(1, 65_535)),
+                    weight=draw(st.integers(0, 1_000_000)), locality=Locality(draw(TEXTS), draw(TEXTS)),
+                    health=draw(st.sampled_from(Health)), metadata=tuple(metadata.items()))
+
+
+@pytest.mark.slow
+@given(services())
+def test_services_go_there_and_back(service: Service):
+    message = service_pb2.Service.FromString(convert.service_to_proto(service).SerializeToString())
+    assert convert.service_from_proto(message) == service
+
+
+@pytest.mark.slow
+@given(endpoints())
+def test_endpoints_go_there_and_back(endpoint: Endpoint):
+    message = endpoint_pb2.Endpoint.FromString(convert.endpoint_to_proto(endpoint).SerializeToString())
+    assert convert.endpoint_from_proto(message) == endpoint
+
+
+def test_absent_means_the_default_and_so_does_empty():
+    assert convert.service_from_proto(service_pb2.Service(name="cart")) == Service("cart")
+    empty = service_pb2.Service(name="cart", balance=service_pb2.BalancePolicy(), retry=service_pb2.RetryPolicy(),
+                                timeout=service_pb2.TimeoutPolicy(), outlier=service_pb2.OutlierPolicy())
+    assert convert.service_from_proto(empty) == Service("cart")
+    bare = endpoint_pb2.Endpoint(service="cart", name="a", host="::1", port=80)
+    assert convert.endpoint_from_proto(bare) == Endpoint("cart", "a", "::1", 80)
+
+
+def test_a_zero_that_is_present_is_a_zero():
+    message = service_pb2.Service(
+        name="cart", retry=service_pb2.RetryPolicy(budget_ratio=0, budget_min_per_second=0, replay_bytes=0),
+        outlier=service_pb2.OutlierPolicy(consecutive_failures=0, max_ejection_ratio=0))
+    service = convert.service_from_proto(message)
+    assert (service.retry.budget_ratio, service.retry.budget_min_per_second, service.retry.replay_bytes) == (0, 0, 0)
+    assert (service.outlier.consecutive_failures, service.outlier.max_ejection_ratio) == (0, 0)
+    endpoint = endpoint_pb2.Endpoint(service="cart", name="a", host="::1", port=80, weight=0)
+    assert convert.endpoint_from_proto(endpoint).weight == 0
+
+
+def test_the_message_states_every_field():
+    def absent(message: Any, path: str = "") -> list[str]:
+        found = []
+        for field in message.DESCRIPTOR.fields:
+            here = f"{path}{field.name}"
+            if field.is_repeated or field.containing_type.full_name.startswith("google."):
+                continue
+            if field.has_presence and not message.HasField(field.name):
+                found.append(here)
+            elif field.message_type is not None:
+                found += absent(getattr(message, field.name), f"{here}.")
+            elif field.enum_type is not None and getattr(message, field.name) == 0:
+                found.append(here)
+        return found
+
+    assert absent(convert.service_to_proto(Service("cart"))) == []
+    assert absent(convert.endpoint_to_proto(Endpoint("cart", "a", "::1", 80))) == []
+
+
+DURATION = Duration(seconds=100_000)
+BAD_SERVICES = [
+    ({"name": "Cart"}, "name: 'Cart' is not a name"),
+    ({}, "name: '' is not a name"),
+    ({"protocol": 9}, "protocol: 9 is none of 0..3"),
+    ({"balance": {"algorithm": 7}}, "balance.algorithm: 7 is none of 0..6"),
+    ({"retry": {"max_attempts": 99}}, "retry.max_attempts: 99 is outside 1..10"),
+    ({"retry": {"codes": ["OK"]}}, "retry.codes: 'OK' is not a gRPC status"),
+    ({"retry": {"idempotent_methods": ["x"]}}, "retry.idempotent_methods: 'x' is neither"),
+    ({"retry": {"budget_ratio": 1.5}}, "retry.budget_ratio: 1.5 is outside 0..1"),
+    ({"retry": {"budget_ratio": float("nan")}}, "retry.budget_ratio: nan is outside 0..1"),
+    ({"retry": {"budget_min_per_second": -1}}, "retry.budget_min_per_second: -1.0 is outside"),
+    ({"retry": {"budget_window": Duration()}}, "retry.budget_window: 0.0 is outside 1..60"),
+    ({"retry": {"backoff_base": Duration(seconds=1, nanos=-1)}}, "retry.backoff_base: 1 s and -1 ns are no"),
+    ({"retry": {"backoff_base": Duration(nanos=10**9)}}, "retry.backoff_base: 0 s and 1000000000 ns are no"),
+    ({"retry": {"backoff_base": Duration(seconds=2**62)}}, "are no google.protobuf.Duration"),
+    ({"retry": {"backoff_max": DURATION}}, "retry.backoff_max: 100000.0 is outside 0.001..60"),
+    ({"retry": {"replay_bytes": 2**32 - 1}}, "retry.replay_bytes: 4294967295 is outside 0..1,048,576"),
+    ({"timeout": {"connect": Duration(nanos=-1)}}, "timeout.connect: -1e-09 is outside 0.001..60"),
+    ({"timeout": {"request": DURATION}}, "timeout.request: 100000.0 is outside 0.001..86,400"),
+    ({"timeout": {"idle": DURATION}}, "timeout.idle: 100000.0 is outside 1..86,400"),
+    ({"outlier": {"consecutive_failures": 1001}}, "outlier.consecutive_failures: 1001 is outside 0..1,000"),
+    ({"outlier": {"base_ejection_time": DURATION}}, "outlier.base_ejection_time: 100000.0 is outside 0.001..3,600"),
+    ({"outlier": {"max_ejection_time": Duration(seconds=1)}}, "outlier.max_ejection_time: 1.0 is less than"),
+    ({"outlier": {"max_ejection_ratio": 2}}, "outlier.max_ejection_ratio: 2.0 is outside 0..1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_SERVICES, ids=[row[1].split(":")[0] for row in BAD_SERVICES])
+def test_a_service_that_breaks_a_rule_is_refused_with_the_path(fields: dict[str, Any], message: str):
+    if "name" not in fields and fields:
+        fields = {"name": "cart", **fields}
+    with pytest.raises(InvalidResource) as caught:
+        convert.service_from_proto(service_pb2.Service(**fields))
+    assert message in str(caught.value)
+
+
+BAD_ENDPOINTS = [
+    ({"service": ""}, "service: '' is not a name"),
+    ({"name": "a.b"}, "name: 'a.b' is not a name"),
+    ({"host": "1.2.3.4.5"}, "host: '1.2.3.4.5' is neither"),
+    ({"port": 0}, "port: 0 is outside 1..65,535"),
+    ({"port": 70_000}, "port: 70000 is outside 1..65,535"),
+    ({"weight": 1_000_001}, "weight: 1000001 is outside 0..1,000,000"),
+    ({"health": 4}, "health: 4 is none of 0..3"),
+    ({"metadata": {"a": "x" * 257}}, "metadata['a']: 257 bytes, at most 256"),
+    ({"locality": {"zone": "x" * 257}}, "locality.zone: 257 bytes, at most 256"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_ENDPOINTS, ids=[row[1].split(":")[0] for row in BAD_ENDPOINTS])
+def test_an_endpoint_that_breaks_a_rule_is_refused_with_the_path(fields: dict[str, Any], message: str):
+    with pytest.raises(InvalidResource) as caught:
+        convert.endpoint_from_proto(endpoint_pb2.Endpoint(**{"service": "cart", "name": "a", "host": "::1", "port": 80,
+                                                             **fields}))
+    assert str(caught.value).startswith(message)
+
+
+@given(st.binary(max_size=200))
+def test_any_message_is_converted_or_refused(data: bytes):
+    for kind, read in ((service_pb2.Service, convert.service_from_proto),
+                       (endpoint_pb2.Endpoint, convert.endpoint_from_proto)):
+        try:
+            message = kind.FromString(data)
+        except Exception:  # protobuf's DecodeError: not a message at all
+            continue
+        with contextlib.suppress(InvalidResource):
+            assert read(message).name == message.name
+
+
+@given(seconds(0, 86_400))
+def test_durations_go_there_and_back(value: float):
+    assert convert.duration_from_proto("x", convert.duration_to_proto(value)) == value
+
+
+@pytest.mark.parametrize(("value", "parts"), [(0.0, (0, 0)), (0.025, (0, 25_000_000)), (-1.5, (-1, -500_000_000)),
+                                              (3600.0, (3600, 0)), (0.9999999999, (1, 0))])
+def test_durations_in_parts(value: float, parts: tuple[int, int]):
+    duration = convert.duration_to_proto(value)
+    assert (duration.seconds, duration.nanos) == parts
+    assert convert.duration_from_proto("x", duration) == pytest.approx(value, abs=1e-9)
+
+
+def test_protocols():
+    for protocol in Protocol:
+        assert convert.protocol_from_proto(convert.protocol_to_proto(protocol)) is protocol
+    assert convert.protocol_from_proto(0) is Protocol.GRPC
+    with pytest.raises(InvalidResource, match=r"^inbound: 9"):
+        convert.protocol_from_proto(9, "inbound")
+
+
+def test_grpc_is_not_needed():
+    assert "mesh.v1.registry_pb2_grpc" not in vars(convert)
+    assert "grpc" not in {name.split(".")[0] for name in vars(convert)}
+    assert sys.modules["mesh.resource.convert"] is convert

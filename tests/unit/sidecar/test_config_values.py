@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from mesh.model import Protocol
+from mesh.sidecar import config_values as values
+from mesh.sidecar.config_values import Address, Outbound, duration
+
+
+@pytest.mark.parametrize(("raw", "seconds"), [("30s", 30.0), ("250ms", 0.25), ("5m", 300.0), ("1h", 3600.0),
+                                              ("1.5s", 1.5), (2, 2.0), (0.5, 0.5), ("7", 7.0), (" 1s ", 1.0)])
+def test_durations(raw: object, seconds: float) -> None:
+    assert duration(raw) == seconds
+
+
+@pytest.mark.parametrize("raw", ["", "s", "-1s", "1 s", "1d", "nan", "inf", "1e3", True, None, [], "١s"])
+def test_no_durations(raw: object) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration(raw)
+
+
+def test_addresses_are_written_so_that_they_can_be_read_again() -> None:
+    for written in ("127.0.0.1:80", "[::1]:80", "web-1.local:65535"):
+        assert str(values.address(written)) == written
+    for written in ("cart=127.0.0.1:80", "cart=[::1]:0/tcp"):
+        assert str(values.outbound(written)) == written
+
+
+@pytest.mark.parametrize(("raw", "expected"), [
+    ("80", Address("127.0.0.1", 80)), (80, Address("127.0.0.1", 80)), (" h:1 ", Address("h", 1)),
+    ("fe80::1%eth0:1", None), ("[fe80::1%eth0]:1", Address("fe80::1%eth0", 1)),
+])
+def test_where_to_listen(raw: object, expected: Address | None) -> None:
+    if expected is None:
+        with pytest.raises(ValueError, match="ambiguous"):
+            values.listen(raw)
+    else:
+        assert values.listen(raw) == expected
+
+
+@pytest.mark.parametrize("raw", ["", ":", "h:", ":1", "h:-1", "h:+1", "h:0x1", "h:１", "[]:1", "h:1:2", "-h:1",
+                                 True, 1.5, None])
+def test_no_addresses(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"is not|is ambiguous|is needed|is neither"):
+        values.listen(raw)
+
+
+def test_an_advertised_host_may_go_without_a_port() -> None:
+    assert values.advertise("10.0.0.7") == Address("10.0.0.7", 0)
+    assert values.advertise("[::1]") == Address("::1", 0)
+    assert values.advertise("10.0.0.7:9") == Address("10.0.0.7", 9)
+
+
+def test_outbound() -> None:
+    assert values.outbound("stock=15003/TCP") == Outbound("stock", Address("127.0.0.1", 15003), Protocol.TCP)
+    with pytest.raises(ValueError, match=r"is not NAME=\[HOST:\]PORT"):
+        values.outbound("15003")

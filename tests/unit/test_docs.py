@@ -1,0 +1,76 @@
+"""The documents say what the code does: reason codes, flags and variables, make targets, links, the compose file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from mesh.demo.shop import MEMBERS
+from mesh.errors import REASONS
+from mesh.sidecar.config import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+STATUS = {code.value[0]: code.name for code in grpc.StatusCode}
+COMPOSE: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+
+
+def test_the_table_of_reason_codes_is_the_one_in_the_code() -> None:
+    rows = [line for line in (ROOT / "docs" / "reason-codes.md").read_text().splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{reason.code}` | {reason.fault.value} | {reason.grpc_status} {STATUS[reason.grpc_status]} "
+        f"| {reason.http_status} | {'yes' if reason.sent_anything else 'no'} | {reason.message} |"
+        for reason in REASONS.values()]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_flag_and_variable_is_in_the_operators_guide(option: Any) -> None:
+    guide = (ROOT / "docs" / "operate.md").read_text()
+    assert f"`{option.switch}" in guide
+    assert not option.variable or f"`{option.variable}`" in guide
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+        assert "://" in target or (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_make_targets_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_the_compose_file_is_the_same_shop() -> None:
+    for member in MEMBERS:
+        assert member.name in COMPOSE
+        sidecar = COMPOSE[f"{member.name}-sidecar"]
+        assert sidecar["network_mode"] == f"service:{member.name}"
+        settings = sidecar["environment"]
+        assert (settings["MESH_SERVICE"], settings["MESH_INSTANCE"]) == (member.service, member.name)
+        assert int(settings.get("MESH_WEIGHT", "1")) == member.weight
+        assert settings.get("MESH_PROTOCOL", "grpc") == member.protocol
+
+
+def test_every_variable_of_a_sidecar_container_is_one_of_the_sidecars() -> None:
+    known = {option.variable for option in OPTIONS}
+    for name, service in COMPOSE.items():
+        if name.endswith("-sidecar"):
+            assert {key for key in service["environment"] if key.startswith("MESH_")} <= known
+
+
+@pytest.mark.parametrize("name", ["sidecar", "controlplane"])
+def test_what_the_images_copy_exists_and_is_not_ignored(name: str) -> None:
+    text = (ROOT / "docker" / f"{name}.Dockerfile").read_text()
+    ignored = (ROOT / "docker" / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
+    copied = " ".join(re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)).split()
+    assert {"mesh", "controlplane", "pyproject.toml", "setup.py"} <= set(copied)
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in ignored
