@@ -5,7 +5,6 @@ What lives here: the lock. What this must not know: what the files in the direct
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -39,5 +38,6 @@ class DataDirectory:
 
     def release(self) -> None:
         """Let another control plane have the directory."""
-        with contextlib.suppress(OSError):
+        if self._lock >= 0:
             os.close(self._lock)
+            self._lock = -1

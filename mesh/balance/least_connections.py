@@ -15,7 +15,8 @@ class LeastConnections(Picker):
 
     So the shares of idle nodes are their weights. A pick looks at every node, O(n), twice where there are equals; for
     large sets power of two choices does nearly as well in O(1). Loads are compared crosswise in integers, so that
-    equal is equal.
+    equal is equal. Calls are whole: with fewer of them than the sum of weights, light nodes (mostly idle, so of load
+    0) get more than their weight, as with nginx's least_conn.
     """
 
     def describe(self) -> str:

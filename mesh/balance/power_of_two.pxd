@@ -13,5 +13,5 @@ cdef class PowerOfTwo(Picker):
 
     cpdef str describe(self)
     cdef rebuild(self)
-    @cython.locals(first=Node, second=Node, _=cython.int)
+    @cython.locals(first=Node, second=Node, now=cython.longlong, then=cython.longlong, _=cython.int)
     cdef Node draw(self, unsigned long long key)

@@ -22,6 +22,11 @@ class PowerOfTwo(Picker):
     Mitzenmacher: The Power of Two Choices in Randomized Load Balancing, 2001: the longest queue grows as log log n
     instead of log n / log log n, without the herd that a full scan with stale loads makes. Idle nodes tie, and the
     first draw decides: shares are then exactly the weights. A pick is O(1).
+
+    The second must have fewer per weight as it is, and no more if each had this call, too. With equal weights that is
+    the same. With unequal ones it matters at few calls, for they are whole and a light node is mostly idle: by the
+    first condition alone a canary of weight 1 beside 9 gets 45 % of two callers' calls, by both 9 %. What is left of
+    the error is below 5 points for 1:3:2 and 1:9, and shrinks with the load.
     """
 
     def __init__(self, nodes: NodeSet, rng: Rng) -> None:
@@ -41,5 +46,7 @@ class PowerOfTwo(Picker):
         for _ in range(REDRAWS):
             second = self.table.draw(self.rng)
             if second is not first:
-                return second if second.in_flight * first.weight < first.in_flight * second.weight else first
+                now = second.in_flight * first.weight - first.in_flight * second.weight
+                then = (second.in_flight + 1) * first.weight - (first.in_flight + 1) * second.weight
+                return second if now < 0 and then <= 0 else first
         return first

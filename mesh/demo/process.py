@@ -98,7 +98,8 @@ class Process:
         """SIGKILL the whole tree at once, no goodbye; return how many processes that were."""
         if not self.running or self._process is None:
             return 0
-        pids = descendants(self._process.pid)
+        # Children first: one that outlived its parent for a moment would be told of the death and take its leave.
+        pids = descendants(self._process.pid)[::-1]
         _signal(pids, signal.SIGKILL)
         await self._process.wait()
         return len(pids)

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ MEMBERS = (
     *(Member("payment", number) for number in range(3)),
     Member("stock", protocol="tcp"),
 )
+
+OUTBOUND = {member.name: member.outbound for member in MEMBERS}
 
 
 def app_command(member: Member, port: int, redis: str | None) -> list[str]:
@@ -174,10 +177,19 @@ class Shop:
         endpoints = sorted((status.endpoint for status in listed.endpoints), key=lambda endpoint: str(endpoint.name))
         return {endpoint.name: endpoint.weight if endpoint.HasField("weight") else 1 for endpoint in endpoints}
 
-    async def sidecars(self) -> list[str]:
-        """Return the instances whose sidecars are connected to the control plane."""
-        listed = await self.registry.ListSidecars(registry_pb2.ListSidecarsRequest(), timeout=5.0, wait_for_ready=True)
-        return [sidecar.id.partition("/")[2] for sidecar in listed.sidecars if sidecar.connected]
+    async def heard(self, since: float) -> set[str]:
+        """Return the instances whose sidecars have sent a heartbeat after `since` (monotonic seconds).
+
+        Of those that call others only the ones whose discovery stream is open as well.
+        """
+        asked = time.monotonic()
+        listed = await self.registry.ListEndpoints(registry_pb2.ListEndpointsRequest(), timeout=5.0,
+                                                   wait_for_ready=True)
+        ages = {status.endpoint.name: status.last_heartbeat.ToTimedelta().total_seconds()
+                for status in listed.endpoints if status.HasField("last_heartbeat")}
+        streams = await self.registry.ListSidecars(registry_pb2.ListSidecarsRequest(), timeout=5.0)
+        connected = {sidecar.id.partition("/")[2] for sidecar in streams.sidecars if sidecar.connected}
+        return {name for name, age in ages.items() if age < asked - since and (name in connected or not OUTBOUND[name])}
 
     async def retries(self) -> int:
         """Return how many attempts the storefront's sidecar has repeated so far."""

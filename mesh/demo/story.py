@@ -38,8 +38,8 @@ class Story:
         self._promises: list[Promise] = []
         self._weights: dict[str, int] = {}
         self._down: set[str] = set()
-        self._shown = load.total
-        self._retries = -1
+        self._shown = load.open_window()
+        self._retried = 0
 
     async def tell(self) -> list[Promise]:
         """Play all acts; return promises and what was seen. Raises ProcessFailed when a command or a start fails."""
@@ -92,19 +92,20 @@ class Story:
         await self._orders(ORDERS // 4)
         self._promises.append(promises.no_failures("without a control plane", window))
         await self._shop.start_controller()
+        back = time.monotonic()
         self._view.say("the control plane is started again from its data directory")
         stored = await self._shop.weights("cart")
         self._promises.append(promises.kept_weights(self._weights, stored))
         expected = set(self._shop.instances) - self._down
-        connected: list[str] = []
+        heard: set[str] = set()
 
         async def all_back() -> bool:
-            connected[:] = await self._shop.sidecars()
-            return expected <= set(connected)
+            heard.update(await self._shop.heard(back))
+            return expected <= heard
 
-        await self._eventually("every sidecar is connected again", all_back, BACK)
-        self._promises.append(promises.reconnected(expected, connected))
-        self._view.say(f"{len(expected & set(connected))} of {len(expected)} sidecars are connected again")
+        await self._eventually("every sidecar is back", all_back, BACK)
+        self._promises.append(promises.reconnected(expected, heard))
+        self._view.say(f"{len(expected & heard)} of {len(expected)} sidecars are back")
         await self._set_weights({"cart-0": 2, "cart-1": 1, "cart-2": 1}, leaving=None)
         self._promises.append(promises.shares_follow(self._weights, await self._orders(ORDERS)))
         self._load.close_window(window)
@@ -150,20 +151,26 @@ class Story:
 
     async def _orders(self, count: int) -> Tally:
         """Watch until `count` orders that begin now are through."""
-        before = await self._shop.retries()
-        self._retries = 0
-        tally = self._shown = self._load.open_window(count)
+        tally = await self._show(count)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(tally.reached.wait(), ACT_SECONDS)
         self._load.close_window(tally)
-        self._retries = await self._shop.retries() - before
-        self._view.result(self._figures())
+        self._view.result(await self._figures())
+        await self._show()
         return tally
 
-    def _figures(self) -> Figures:
-        return Figures(self._shown, self._weights, self._down, self._retries, time.monotonic() - self._shown.opened)
+    async def _show(self, goal: int = 0) -> Tally:
+        """Show what begins from now on."""
+        self._load.close_window(self._shown)
+        self._retried = await self._shop.retries()
+        self._shown = self._load.open_window(goal)
+        return self._shown
+
+    async def _figures(self) -> Figures:
+        retries = await self._shop.retries() - self._retried
+        return Figures(self._shown, self._weights, self._down, retries, time.monotonic() - self._shown.opened)
 
     async def _draw(self) -> None:
         while True:
-            await asyncio.sleep(0.25)
-            self._view.figures(self._figures())
+            await asyncio.sleep(0.5)
+            self._view.figures(await self._figures())

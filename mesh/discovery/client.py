@@ -79,6 +79,13 @@ class DiscoveryClient:
                 self._send(self._call)
         self._changed()
 
+    def unsubscribe(self, service: str) -> None:
+        """Forget a service; a later `subscribe` asks for it as if for the first time. The sink hears nothing of it."""
+        if self._subscription.unsubscribe(service):
+            if self._call is not None:
+                self._send(self._call)
+            self._changed()
+
     def known(self, service: str) -> bool:
         """Whether it is known what there is of this service; also when there is nothing."""
         return self._subscription.known(service)
@@ -99,6 +106,7 @@ class DiscoveryClient:
         """End the stream and save what has not been saved yet."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait((self._task,))
         if self._saver is not None:
             if not self._writing:
                 self._saver.cancel()

@@ -82,6 +82,7 @@ class Registration:
         finally:
             if self._task is not None:
                 self._task.cancel()
+                await asyncio.wait((self._task,))
             self._lease = ""
             self.registered.clear()
 

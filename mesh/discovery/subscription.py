@@ -42,24 +42,52 @@ class Refusal(NamedTuple):
 
 
 class _Type:
-    """One resource type: names wanted, names sent on the present stream, resources in force, services answered for."""
+    """One resource type: names wanted, names sent on the present stream (and no longer wanted), resources in force,
+    services answered for.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.wanted: dict[str, None] = {}
+        self.started = False
         self.sent: set[str] = set()
+        self.dropped: dict[str, None] = {}
         self.held: dict[str, Resource] = {}
         self.answered: set[str] = set()
 
     def request(self, node: Node | None) -> DeltaDiscoveryRequest | None:
-        """The names that the stream doesn't know of yet; the first of a stream says which versions are in force."""
+        """What the stream doesn't know of yet; the first request of a stream says which versions are in force."""
         names = [name for name in self.wanted if name not in self.sent]
-        if not names:
+        if not names and not self.dropped:
             return None
-        versions = {} if self.sent else {name: resource.version for name, resource in self.held.items()}
+        versions = {} if self.started else {name: resource.version for name, resource in self.held.items()}
+        request = DeltaDiscoveryRequest(node=node, type_url=self.url, resource_names_subscribe=names,
+                                        resource_names_unsubscribe=self.dropped, initial_resource_versions=versions)
+        self.started = True
         self.sent.update(names)
-        return DeltaDiscoveryRequest(node=node, type_url=self.url, resource_names_subscribe=names,
-                                     initial_resource_versions=versions)
+        self.dropped.clear()
+        return request
+
+    def restart(self) -> None:
+        """A new stream: nothing has been sent on it."""
+        self.started = False
+        self.sent.clear()
+        self.dropped.clear()
+
+    def want(self, name: str) -> None:
+        """Ask for `name`; one that was just dropped is asked for as if it were new, so that it comes again."""
+        self.wanted[name] = None
+        self.dropped.pop(name, None)
+
+    def drop(self, name: str, service: str) -> None:
+        """Ask no more for `name`, which is `service` or its collection, and forget what there was of it."""
+        del self.wanted[name]
+        if name in self.sent:
+            self.sent.discard(name)
+            self.dropped[name] = None
+        self.answered.discard(service)
+        for held in [held for held in self.held if held.partition("/")[0] == service]:
+            del self.held[held]
 
 
 class Subscription:
@@ -98,17 +126,29 @@ class Subscription:
         """Ask for a service and its endpoints; False when that was done before. What was restored is used at once."""
         if service in self._services.wanted:
             return False
-        self._services.wanted[service] = None
-        self._endpoints.wanted[f"{service}/*"] = None
-        shelf = self._shelf.pop(service, [])
+        self._services.want(service)
+        self._endpoints.want(f"{service}/*")
+        shelf, generation = self._shelf.pop(service, []), self.generation
         for url, take in ((SERVICE_TYPE, self._take_services), (ENDPOINT_TYPE, self._take_endpoints)):
             resources = [resource for resource in shelf if resource.resource.type_url == url]
             if resources:
                 take(resources, ())
-                self.needs_new_stream = self.needs_new_stream or bool(self._services.sent)
+                self.needs_new_stream = self.needs_new_stream or self._services.started
+        self.generation = generation  # it is saved already
         if service in self._services.held:  # with no endpoint on the shelf it had none
             self._services.answered.add(service)
             self._endpoints.answered.add(service)
+        return True
+
+    def unsubscribe(self, service: str) -> bool:
+        """Ask no more for a service and forget it; False when nobody had asked. The sink hears nothing of it."""
+        if service not in self._services.wanted:
+            return False
+        self._services.drop(service, service)
+        self._endpoints.drop(f"{service}/*", service)
+        self._sets.pop(service, None)
+        self.refusals = {name: why for name, why in self.refusals.items() if name.partition("/")[0] != service}
+        self.generation += 1
         return True
 
     def known(self, service: str) -> bool:
@@ -118,8 +158,8 @@ class Subscription:
     def opened(self) -> None:
         """A new stream: nothing has been sent on it."""
         self._introduced = self.needs_new_stream = False
-        self._services.sent.clear()
-        self._endpoints.sent.clear()
+        self._services.restart()
+        self._endpoints.restart()
 
     def requests(self) -> list[DeltaDiscoveryRequest]:
         """What to send now, in order; empty when the stream has been told everything."""

@@ -89,6 +89,8 @@ class Sidecar:
             print(f"mesh sidecar: {error.strerror or error}; is the port in use?", file=sys.stderr)
             return 2
         self._handle_signals(loop)
+        # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
+        self.discovery.subscribe(config.service)
         self.discovery.start()
         if self.exporter is not None:
             self.exporter.start()

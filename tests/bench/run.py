@@ -8,17 +8,14 @@ round by round, so that a slow minute of a shared machine hits all of them. No n
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -28,13 +25,12 @@ sys.path.insert(0, str(ROOT))
 
 import peers  # noqa: E402
 import procstat  # noqa: E402
-from cases import CASES, Case, Goal  # noqa: E402
+from cases import CASES, Case  # noqa: E402
 from ours import Mesh, NotReady  # noqa: E402
 from peers import Running, Site  # noqa: E402
+from report import Samples, describe_machine, markdown, print_case  # noqa: E402
 
 BUILT = ROOT / "build" / "bench"
-UNITS = {"cpu_us": "CPU", "p50_us": "p50", "p99_us": "p99", "cpu_ms": "CPU per GiB"}
-Samples = dict[str, list[dict[str, Any]]]
 
 
 def build_tools() -> None:
@@ -185,57 +181,6 @@ class Bench:
             procstat.stop(process)
 
 
-def middle(samples: list[dict[str, Any]], metric: str) -> float:
-    values = [sample[metric] for sample in samples if metric in sample]
-    return median(values) if values else float("nan")
-
-
-def spread(samples: list[dict[str, Any]], metric: str) -> str:
-    values = sorted(sample[metric] for sample in samples if metric in sample)
-    return f"{values[0]:.1f}-{values[-1]:.1f}" if values else "-"
-
-
-def judge(goal: Goal, samples: Samples) -> str:
-    theirs = {name: middle(samples[name], goal.metric) for name in goal.theirs if samples.get(name)}
-    if not theirs or not samples.get(goal.ours):
-        return ""
-    best = min(theirs, key=lambda name: theirs[name])
-    ratio = middle(samples[goal.ours], goal.metric) / theirs[best]
-    return (f"{goal.ours} / {best}: {ratio:.2f} ({UNITS[goal.metric]}), goal ≤ {goal.ratio:.2g}: "
-            f"{'met' if ratio <= goal.ratio else 'MISSED'}")
-
-
-def print_case(case: Case, samples: Samples) -> None:
-    """One block of the table: median and range over the rounds."""
-    bulk = case.work == "bulk"
-    cost, rate = ("cpu_ms", "gib_s") if bulk else ("cpu_us", "per_s")
-    print(f"\n{case.title}  [{case.key}]")
-    print(f"  {'':22}{'ms/GiB' if bulk else 'µs/req':>9}{'range':>16}{'GiB/s' if bulk else 'req/s':>9}"
-          + ("" if bulk else f"{'p50 µs':>9}{'p99 µs':>9}") + f"{'RSS MB':>9}  failures")
-    for name, rounds in samples.items():
-        good = [sample for sample in rounds if "problem" not in sample]
-        if not good:
-            print(f"  {name:22}  {rounds[0]['problem'] if rounds else 'not measured'}")
-            continue
-        failed = sum(sample["failed"] for sample in good)
-        why = "; ".join(sorted({text for sample in good for text in sample["errors"]}))
-        print(f"  {name:22}{middle(good, cost):9.2f}{spread(good, cost):>16}{middle(good, rate):9.{2 if bulk else 0}f}"
-              + ("" if bulk else f"{middle(good, 'p50_us'):9.0f}{middle(good, 'p99_us'):9.0f}")
-              + f"{middle(good, 'rss_mb'):9.1f}  {failed or ''} {why[:70]}")
-    for goal in case.goals:
-        line = judge(goal, samples)
-        if line:
-            print(f"  -> {line}")
-
-
-def describe_machine() -> dict[str, Any]:
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.machine())
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
-            "load_average": os.getloadavg()[0],
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="a few cases, one short round each, under a minute")
@@ -244,6 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--case", action="append", metavar="PREFIX", help="only cases whose key begins so; repeatable")
     parser.add_argument("--proxy", action="append", metavar="NAME", help="only these rows; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table for docs/benchmarks.md there")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     return parser.parse_args()
 
@@ -292,11 +238,13 @@ def main() -> int:
                     print(f"  {name:22}{running.rss_idle_kib / 1024:9.1f}")
         finally:
             bench.close()
+    versions = {name: r.version for name, r in bench.running.items() if r.version}
+    idle = {name: r.rss_idle_kib for name, r in bench.running.items() if r.pids}
     if args.json:
-        args.json.write_text(json.dumps({
-            "machine": machine, "versions": {name: r.version for name, r in bench.running.items()},
-            "left_out": bench.missing, "idle_rss_kib": {name: r.rss_idle_kib for name, r in bench.running.items()},
-            "cases": results}, indent=1))
+        args.json.write_text(json.dumps({"machine": machine, "versions": versions, "left_out": bench.missing,
+                                         "idle_rss_kib": idle, "cases": results}, indent=1))
+    if args.markdown:
+        args.markdown.write_text(markdown(machine, versions, idle, results))
     return 0
 
 

@@ -110,6 +110,8 @@ def run(job: dict[str, Any], pools: dict[str, Any]) -> dict[str, Any]:
                                  n / (job["conns"] * 997))
                    for n in range(0, job["conns"] * 997, 997)]
         h2caller.run_load(callers, until_ns, start_ns, at_start)
+        if before is None:
+            return {"problem": "; ".join({why for caller in callers for why in caller.results()[2]}) or "no answers"}
         result.update(measured.end())
         totals = [caller.results() for caller in callers]
         result["done"] = sum(done for done, _, _ in totals)

@@ -34,13 +34,14 @@ def make_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
         return mesh
 
     yield make
-    errors = []
+    errors: list[Exception] = []
     for mesh in made:
+        for step in (mesh.check_nothing_is_left, mesh.close):
+            try:
+                step()
+            except Exception as error:  # the others still have to be stopped
+                errors.append(error)
         _meshes.remove(mesh)
-        try:
-            mesh.close()
-        except Exception as error:  # the others still have to be stopped
-            errors.append(error)
     if errors:
         raise errors[0]
 

@@ -7,6 +7,7 @@ know: what a test asserts.
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -69,11 +70,22 @@ class Mesh:
         """Stop sidecars before apps before the control plane; what doesn't stop is killed."""
         self.stack.close()
         try:
-            for process in reversed(self.processes):
-                process.kill() if isinstance(process, App) else process.stop()
+            sidecars = [process for process in self.processes if isinstance(process, Sidecar)]
+            for sidecar in sidecars:
+                sidecar.signal(signal.SIGTERM)  # all at once: each takes its time
+            codes = {sidecar.name: sidecar.wait_end() for sidecar in sidecars}
+            self.control_plane.stop()
+            failed = {name: code for name, code in codes.items() if code not in (0, -signal.SIGKILL)}
+            assert not failed, f"exit codes after SIGTERM: {failed}"
         finally:
             for process in self.processes:
                 process.kill()
+
+    def check_nothing_is_left(self) -> None:
+        """After the traffic no sidecar has a request or a connection's stream open."""
+        for process in self.processes:
+            if isinstance(process, Sidecar) and process.alive:
+                process.wait_idle()
 
     def app(self, name: str, *flags: str, kind: str = "grpc") -> App:
         app: App = self._keep(App(kind, name, self.directory, *flags))

@@ -113,6 +113,10 @@ class Process:
     def stop(self, timeout: float = 15.0) -> int:
         """SIGTERM; the exit code. One that doesn't end in time is killed and that is an error."""
         self.signal(signal.SIGTERM)
+        return self.wait_end(timeout)
+
+    def wait_end(self, timeout: float = 15.0) -> int:
+        """The exit code of a process that has been told to stop."""
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:

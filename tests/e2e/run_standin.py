@@ -1,7 +1,7 @@
 """Stands in for the sidecar, or for the app, in the tests of `mesh run`; writes what happens to it to a log.
 
-`run_standin.py LOG sidecar [flags]`; MODE: silent (never ready), exit2, fragile (each but the first ends at once), deaf (never
-drained). `run_standin.py LOG app CODE`: on TERM it ends with CODE; CODE "stubborn" ignores TERM; "now=N" ends at once.
+`run_standin.py LOG sidecar [flags]`; MODE: silent (never ready), exit2, fragile (each but the first ends at once), deaf
+(never drained). `run_standin.py LOG app CODE`: on TERM it ends with CODE; "stubborn" ignores TERM; "now=N" ends now.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def sidecar() -> None:
     if mode != "silent":
         os.write(ready, b'{"event":"re')  # a line may come in pieces
         time.sleep(0.01)
-        os.write(ready, ('ady","pid":%d,' % os.getpid()).encode())
+        os.write(ready, f'ady","pid":{os.getpid()},'.encode())
         os.write(ready, json.dumps({"inbound": inbound, "outbound": outbound,
                                     "outbound_shared": listen(shared) if shared else None})[1:].encode() + b"\n")
     while True:

@@ -83,6 +83,8 @@ def test_starts_and_serves_from_disk_while_the_control_plane_is_away(shop: Shop)
     mesh.wait_seen(web, "cart")
     with Client(web.outbound("cart")) as client:
         assert client.call("Whoami").startswith(b"cart-")
+    eventually(lambda: all(any(name in path.read_bytes() for path in web.state_dir.glob("*.state"))
+                           for name in (b"cart-0", b"cart-1")), "what it knows is on disk", 5)
     mesh.control_plane.kill()
     try:
         web.kill()

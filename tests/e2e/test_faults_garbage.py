@@ -88,10 +88,10 @@ def closed_by_peer(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("port", ["outbound", "shared", "inbound"])
 def test_garbage_closes_its_own_connection_only(ports: Ports, load: type[Load], port: str) -> None:
-    descriptors = ports.web.descriptors() + ports.cart.sidecar.descriptors()
     left_open = []
     with load(ports.web.outbound("cart"), lambda n: ("Echo", b"ok", ()), threads=2) as traffic:
         traffic.wait_more(20)
+        descriptors = ports.web.descriptors() + ports.cart.sidecar.descriptors()
         for name, garbage in GARBAGE.items():
             with socket.create_connection(ports.address(port), timeout=3) as connection:
                 try:

@@ -46,8 +46,8 @@ def test_idle_sidecar_stays_under_45_mb(shop: Shop, connect: Callable[..., Clien
     client = connect(shop.web.outbound("cart"))
     for _ in range(600):
         client.call("Echo", b"x" * 100)
-    eventually(lambda: shop.web.statistics()["records"]["pending"] == 0, "the spans are exported")
-    assert shop.web.statistics()["records"]["dropped"] == 0
+    eventually(lambda: shop.web.statistics()["spans"]["waiting"] == 0, "the spans are exported")
+    assert shop.web.statistics()["spans"]["dropped"] == 0
     shop.web.wait_idle()
     resident = {sidecar.name: sidecar.resident_kib() / 1024 for sidecar in (shop.web, shop.carts[0].sidecar)}
     with capsys.disabled():

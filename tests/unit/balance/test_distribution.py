@@ -126,6 +126,7 @@ def test_second_attempts(algorithm: Algorithm, weights: list[int], node_set):
         check(algorithm, rest, run(picker, tried=[node]), slack=slack)
 
 
+@pytest.mark.slow
 def test_many_changes_favour_nobody(algorithm: Algorithm, endpoints, node_set):
     """A set that changes all the time (an endpoint more, an endpoint less) with three picks in between.
 

@@ -69,8 +69,8 @@ class PaperShop:
     async def weights(self, service: str = "") -> dict[str, int]:
         return {} if self.fault == "forgets" else dict(self.current)
 
-    async def sidecars(self) -> list[str]:
-        return [] if self.fault == "stays away" else sorted(set(self.instances) - self.down)
+    async def heard(self, since: float) -> set[str]:
+        return set() if self.fault == "stays away" else set(self.instances) - self.down
 
     async def trace(self, trace_id: str) -> list[tuple[str, str, str]]:
         if self.fault == "loses spans" or trace_id != self.traced:

@@ -28,6 +28,7 @@ def test_there_and_back(state: StateFile) -> None:
     assert [path.name for path in state.path.parent.iterdir()] == ["front-front-0.state"]
 
 
+@pytest.mark.slow
 def test_every_truncation_and_every_flipped_bit_is_noticed(state: StateFile, caplog: pytest.LogCaptureFixture) -> None:
     state.save(BYTES)
     good = state.path.read_bytes()
@@ -37,7 +38,7 @@ def test_every_truncation_and_every_flipped_bit_is_noticed(state: StateFile, cap
         caplog.clear()
         state.path.write_bytes(data)
         assert state.load() == []
-        assert f"ignoring saved state {state.path}" in caplog.text
+        assert len(caplog.records) == 1
     state.path.write_bytes(good)
     assert state.load() == RESOURCES
 

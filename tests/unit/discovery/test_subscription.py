@@ -264,6 +264,46 @@ def test_generation_grows_only_with_what_is_in_force() -> None:
     assert subscription.generation > before
 
 
+def test_unsubscribing_forgets_and_subscribing_again_asks_again() -> None:
+    subscription, sink = started("cart", "stock")
+    subscription.receive(services(service("cart"), service("stock")))
+    subscription.receive(endpoints(endpoint("cart", "c0"), endpoint("stock", "s0")))
+    sink.calls.clear()
+    assert subscription.unsubscribe("cart")
+    assert not subscription.unsubscribe("cart")
+    assert not subscription.known("cart")
+    assert [resource.name for resource in subscription.saved()] == ["stock", "stock/s0"]
+    assert [list(request.resource_names_unsubscribe) for request in subscription.requests()] == [["cart"], ["cart/*"]]
+    subscription.receive(endpoints(endpoint("cart", "c1")))  # was under way
+    assert sink.calls == []
+    assert subscription.subscribe("cart")
+    assert brief(subscription.requests()) == [("Service", ["cart"], {}), ("Endpoint", ["cart/*"], {})]
+    subscription.receive(endpoints(endpoint("cart", "c2")))
+    assert sink.endpoints["cart"] == {"c2": 1}
+
+
+def test_unsubscribed_and_subscribed_before_anything_was_sent_asks_once() -> None:
+    subscription, _ = started("cart")
+    subscription.unsubscribe("cart")
+    subscription.subscribe("cart")
+    requests = subscription.requests()
+    assert brief(requests) == [("Service", ["cart"], {}), ("Endpoint", ["cart/*"], {})]
+    assert not any(request.resource_names_unsubscribe for request in requests)
+    subscription.subscribe("stock")
+    subscription.unsubscribe("stock")
+    assert subscription.requests() == []
+
+
+def test_a_stream_on_which_all_was_dropped_does_not_start_anew() -> None:
+    """`initial_resource_versions` belongs to the first request of a stream, whatever is wanted later."""
+    subscription, _ = started("cart")
+    subscription.unsubscribe("cart")
+    subscription.requests()
+    subscription.subscribe("stock")
+    subscription.receive(endpoints(endpoint("stock", "s0")))
+    assert [dict(request.initial_resource_versions) for request in subscription.requests()] == [{}, {}]
+
+
 # -- what an earlier run left
 
 

@@ -51,7 +51,7 @@ class FakeCall:
 
 
 class FakeChannel:
-    """`answers` are given to unary calls in order (an exception is raised, a future awaited); `down` fails everything."""
+    """`answers` go to unary calls in order (an exception is raised, a future awaited); `down` fails everything."""
 
     def __init__(self) -> None:
         self.calls: list[FakeCall] = []

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from mesh.v1 import endpoint_pb2, registry_pb2, service_pb2
+
+Mesh = Callable[..., Any]
+
+
+def endpoint(name: str, weight: int = 1, health: Any = endpoint_pb2.HEALTH_HEALTHY) -> Any:
+    return endpoint_pb2.Endpoint(service="cart", name=name, host="127.0.0.1", port=50051, weight=weight, health=health)
+
+
+@pytest.fixture(autouse=True)
+def _registry(plane: Any) -> None:
+    statuses = [registry_pb2.EndpointStatus(endpoint=endpoint("cart-0", 3), sidecar="cart/cart-0", weight_set=True),
+                registry_pb2.EndpointStatus(endpoint=endpoint("cart-1", health=endpoint_pb2.HEALTH_DRAINING))]
+    statuses[0].last_heartbeat.FromMilliseconds(2500)
+    statuses[1].endpoint.host = "::1"
+    statuses[1].endpoint.locality.zone = "b"
+    services = [service_pb2.Service(name="cart", protocol=service_pb2.PROTOCOL_GRPC), service_pb2.Service(name="web")]
+    services[0].timeout.request.FromMilliseconds(1500)
+    plane.answers |= {
+        "ListServices": registry_pb2.ListServicesResponse(services=services, revision=5),
+        "GetService": registry_pb2.GetServiceResponse(service=services[0], revision=5),
+        "ListEndpoints": registry_pb2.ListEndpointsResponse(endpoints=statuses, revision=5),
+    }
+
+
+def test_services(mesh: Mesh) -> None:
+    assert mesh("get", "services").out.splitlines() == [
+        "SERVICE  PROTOCOL  BALANCING     ENDPOINTS  ATTEMPTS  CONNECT  REQUEST",
+        "cart     grpc      power_of_two  1/2        3         1s       1.5s",
+        "web      grpc      power_of_two  0/0        3         1s       none"]
+    listed = mesh("get", "services", "-o", "json").json
+    assert listed["revision"] == 5
+    assert listed["services"][0]["name"] == "cart"
+    assert listed["services"][0]["protocol"] == "grpc"
+    one = mesh("get", "services", "cart", "-o", "json").json
+    assert [service["name"] for service in one["services"]] == ["cart"]
+
+
+def test_a_service_that_does_not_exist(mesh: Mesh, plane: Any, refuse: Any) -> None:
+    plane.answers["GetService"] = refuse(grpc.StatusCode.NOT_FOUND, "service/crt is not registered")
+    done = mesh("get", "services", "crt")
+    assert (done.code, done.err) == (2, "mesh get: service/crt is not registered\n")
+
+
+def test_endpoints(mesh: Mesh, plane: Any) -> None:
+    assert mesh("get", "endpoints", "cart").out.splitlines() == [
+        "SERVICE  ENDPOINT  ADDRESS          WEIGHT  HEALTH    LOCALITY  SIDECAR      HEARTBEAT",
+        "cart     cart-0    127.0.0.1:50051  3*      healthy   -         cart/cart-0  2s ago",
+        "cart     cart-1    [::1]:50051      1       draining  b         -            -"]
+    assert plane.asked[0].service == "cart"
+    listed = mesh("get", "endpoints", "-o", "json").json
+    assert listed["endpoints"][0]["weight"] == 3
+    assert listed["endpoints"][0]["status"] == {"sidecar": "cart/cart-0", "last_heartbeat_s": 2.5, "weight_set": True}
+    assert listed["endpoints"][1]["health"] == "draining"
+    assert listed["endpoints"][1]["status"] == {"sidecar": None, "last_heartbeat_s": None, "weight_set": False}
+
+
+def test_nothing_to_list(mesh: Mesh, plane: Any) -> None:
+    plane.answers["ListServices"] = registry_pb2.ListServicesResponse()
+    plane.answers["ListEndpoints"] = registry_pb2.ListEndpointsResponse()
+    assert mesh("get", "services").out == "no services\n"
+    assert mesh("get", "endpoints").out == "no endpoints\n"
+    assert mesh("get", "sidecars").out == "no sidecars\n"
+    assert mesh("get", "endpoints", "-o", "json").json == {"revision": 0, "endpoints": []}
+
+
+def watched() -> list[Any]:
+    kind = registry_pb2.WatchResponse
+    put, removed = kind.KIND_PUT, kind.KIND_REMOVED
+    return [kind(kind=put, revision=1, resource="service/cart", service=service_pb2.Service(name="cart")),
+            kind(kind=put, revision=2, resource="endpoint/cart/cart-0", endpoint=endpoint("cart-0")),
+            kind(kind=kind.KIND_SYNCED, revision=2),
+            kind(kind=put, revision=3, resource="endpoint/cart/cart-0", endpoint=endpoint("cart-0", 9)),
+            kind(kind=put, revision=4, resource="endpoint/cart/cart-0", endpoint=endpoint("cart-0", 9)),
+            kind(kind=put, revision=5, resource="endpoint/cart/cart-1", endpoint=endpoint("cart-1")),
+            kind(kind=removed, revision=6, resource="endpoint/cart/cart-0")]
+
+
+def test_watch(mesh: Mesh, plane: Any) -> None:
+    plane.answers["Watch"] = watched()
+    lines = mesh("get", "endpoints", "cart", "--watch").out.splitlines()
+    assert lines[0].startswith("SERVICE")
+    assert lines[1].startswith("cart     cart-0")
+    assert [line.split()[1:4] for line in lines[2:]] == [["changed", "cart", "cart-0"], ["added", "cart", "cart-1"],
+                                                         ["removed", "cart", "cart-0"]]
+    assert lines[2].endswith("(revision 3)")
+
+
+def test_watch_as_json_lines(mesh: Mesh, plane: Any) -> None:
+    plane.answers["Watch"] = watched()
+    events = [json.loads(line) for line in mesh("get", "endpoints", "-w", "-o", "json").out.splitlines()]
+    assert [event["event"] for event in events] == ["put", "synced", "put", "put", "put", "removed"]
+    assert events[2]["endpoint"]["weight"] == 9
+    assert events[-1] == {"event": "removed", "revision": 6, "resource": "endpoint/cart/cart-0", "endpoint": None}
+
+
+def test_sidecars(mesh: Mesh, plane: Any) -> None:
+    now = int(time.time())
+    here = registry_pb2.SidecarStatus(id="cart/cart-0", connected=True, sent_revision=5, acked_revision=5, build="0.1.0",
+                                      subscriptions=["stock/*", "stock"])
+    gone = registry_pb2.SidecarStatus(id="web/web-0", refusals=[registry_pb2.Refusal(resource="service/cart")])
+    gone.last_ack.FromSeconds(now - 125)
+    plane.answers["ListSidecars"] = registry_pb2.ListSidecarsResponse(sidecars=[here, gone], revision=5)
+    lines = mesh("get", "sidecars").out.splitlines()
+    assert lines[1].split() == ["cart/cart-0", "yes", "5", "5", "-", "0.1.0", "stock", "stock/*"]
+    assert lines[2].startswith("web/web-0    no, last heard 2m 5s ago")
+    listed = mesh("get", "sidecars", "-o", "json").json["sidecars"]
+    assert listed[0]["subscriptions"] == ["stock", "stock/*"]
+    assert listed[0]["last_ack"] is None
+    assert listed[1]["refusals"][0]["resource"] == "service/cart"
