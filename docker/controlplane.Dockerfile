@@ -11,8 +11,7 @@ COPY controlplane controlplane
 RUN python -m venv /opt/mesh \
  && /opt/mesh/bin/pip install --no-cache-dir . \
  && /opt/mesh/bin/mesh controlplane --help >/dev/null \
- && /opt/mesh/bin/pip uninstall -y pip setuptools \
- && find /opt/mesh -name __pycache__ -prune -exec rm -rf {} +
+ && /opt/mesh/bin/pip uninstall -y pip setuptools
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mesh \
@@ -25,6 +24,6 @@ USER mesh
 VOLUME /var/lib/mesh
 EXPOSE 15010
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=5s --start-interval=1s CMD ["mesh", "get", "services"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["mesh", "get", "services"]
 ENTRYPOINT ["mesh"]
 CMD ["controlplane", "--listen", "0.0.0.0:15010", "--data-dir", "/var/lib/mesh"]

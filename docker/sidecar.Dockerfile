@@ -14,8 +14,7 @@ RUN python -m venv /opt/mesh \
  && /opt/mesh/bin/pip uninstall -y grpcio grpcio-health-checking grpcio-reflection rich pygments markdown-it-py mdurl \
  && rm -rf /opt/mesh/lib/python3.11/site-packages/controlplane /opt/mesh/lib/python3.11/site-packages/mesh/demo \
  && /opt/mesh/bin/mesh sidecar --help >/dev/null \
- && /opt/mesh/bin/pip uninstall -y pip setuptools \
- && find /opt/mesh -name __pycache__ -prune -exec rm -rf {} +
+ && /opt/mesh/bin/pip uninstall -y pip setuptools
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin mesh \

@@ -36,10 +36,10 @@ class _Held:
 class Leases:
     """The leases in force. `heard` of a restored lease is the time of the restore."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self._held: dict[str, _Held] = {}
         self._queue: list[tuple[float, str]] = []  # may hold ended leases and early deadlines; `due` sorts that out
-        self._asked: float | None = None
+        self._asked = now
         self._silence = False
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Leases:
     def due(self, now: float) -> list[Key]:
         """Return the endpoints whose lease has run out. The caller removes them and ends their leases."""
         asked, self._asked = self._asked, now
-        if asked is not None and now - asked > STALL:
+        if now - asked > STALL:
             self._renew(now)
             return []
         overdue: list[_Held] = []

@@ -80,7 +80,7 @@ class Registry:
         self.services: dict[str, ServiceRecord] = {}
         self.endpoints: dict[str, dict[str, EndpointRecord]] = {}
         self.overlays: dict[Key, Overlay] = {}
-        self.leases = Leases()
+        self.leases = Leases(now)
         self.restore(stored, now)
 
     def endpoint(self, key: Key) -> EndpointRecord | None:

@@ -19,6 +19,7 @@ from controlplane.errors import StoreError
 from controlplane.traces.intake import ResourceRow, SpanRow
 
 MAX_SPANS = 5_000  # of one trace; further ones are refused
+_SHIFT = 13  # a span's id is its trace's number, then this many bits that count within the trace: clustered by trace
 _SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x6D657374  # "mest": marks the file as ours
 _CHUNK = 512 << 10  # bytes of spans in one transaction, which bounds the log
@@ -31,9 +32,8 @@ CREATE TABLE trace (
 ) STRICT;
 CREATE INDEX trace_by_start ON trace (start);
 CREATE TABLE span (
-    trace INTEGER NOT NULL, span_id BLOB NOT NULL, resource INTEGER NOT NULL, message BLOB NOT NULL,
-    PRIMARY KEY (trace, span_id)
-) STRICT, WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, span_id BLOB NOT NULL, resource INTEGER NOT NULL, message BLOB NOT NULL
+) STRICT;
 CREATE TABLE trace_service (trace INTEGER NOT NULL, service TEXT NOT NULL, PRIMARY KEY (trace, service))
 STRICT, WITHOUT ROWID;
 CREATE TABLE resource (
@@ -135,7 +135,8 @@ class TraceStore:
             raise
         pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
         if pages > self._max_pages:  # the limit was lowered since, or the guess was
-            self._db.execute(f"PRAGMA incremental_vacuum({pages - self._max_pages})").fetchall()
+            # Not execute(): that takes one step of it, which is one page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({pages - self._max_pages})")
         return refused
 
     def _insert(self, spans: Sequence[SpanRow], now: int) -> list[SpanRow]:
@@ -154,16 +155,17 @@ class TraceStore:
                 " RETURNING id, spans",
                 (trace_id, now, min(span.start for span in members), max(span.end for span in members), len(members),
                  sum(span.error for span in members))).fetchone()
-            room = max(0, MAX_SPANS - (total - len(members)))
+            first = total - len(members)
+            room = max(0, MAX_SPANS - first)
             refused += members[room:]
-            for span in members[:room]:
+            for number, span in enumerate(members[:room], (trace << _SHIFT) + first):
                 known = resources.get(span.resource.key)
                 if known is None or known[1] < trace:
                     known = self._resource(span.resource, trace)
                     resources[span.resource.key] = known
-                rows.append((trace, span.span_id, known[0], span.message))
+                rows.append((number, span.span_id, known[0], span.message))
                 services.add((trace, span.resource.service))
-        self._db.executemany("INSERT OR IGNORE INTO span VALUES (?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", rows)
         self._db.executemany("INSERT OR IGNORE INTO trace_service VALUES (?, ?)", services)
         return refused
 
@@ -184,7 +186,7 @@ class TraceStore:
             if not oldest:
                 return
             last = (oldest[-1][0],)
-            self._db.execute("DELETE FROM span WHERE trace <= ?", last)
+            self._db.execute("DELETE FROM span WHERE id < ?", ((last[0] + 1) << _SHIFT,))
             self._db.execute("DELETE FROM trace_service WHERE trace <= ?", last)
             self._db.execute("DELETE FROM trace WHERE id <= ?", last)
             self._db.execute("DELETE FROM resource WHERE last_trace <= ?", last)
@@ -235,9 +237,12 @@ class TraceReader:
             self._db.close()
 
     def _spans(self, trace: int) -> list[tuple[str, bytes, bytes]]:
-        return self._db.execute(
-            "SELECT resource.service, resource.message, span.message FROM span"
-            " JOIN resource ON resource.id = span.resource WHERE span.trace = ?", (trace,)).fetchall()
+        rows = self._db.execute(
+            "SELECT span_id, resource.service, resource.message, span.message FROM span"
+            " JOIN resource ON resource.id = span.resource WHERE span.id >= ? AND span.id < ?",
+            (trace << _SHIFT, (trace + 1) << _SHIFT))
+        # A sender that had no answer sends again: one row per span id.
+        return list({row[0]: row[1:] for row in rows}.values())
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:

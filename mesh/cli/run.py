@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mesh.cli.supervisor import Supervisor
@@ -17,7 +18,7 @@ from mesh.errors import InvalidConfig
 from mesh.sidecar.config import OPTIONS, Usage, load
 
 # -P: the app's directory is no place to import from.
-SIDECAR = (sys.executable, "-P", "-m", "mesh.cli", "sidecar")
+SIDECAR = (sys.executable, "-P", str(Path(__file__).with_name("__main__.py")), "sidecar")
 
 RUN = Usage(
     "mesh run", "mesh run --service NAME [--port PORT] [options] -- COMMAND...",

@@ -111,17 +111,19 @@ def render(trace_id: str, spans: Sequence[Span], style: Style) -> list[str]:
     total = max(max((span.start_ns + span.duration_ns for span in spans), default=0) - start, 1)
     names = [row.branch + _label(row.span) for row in rows]
     label = min(max(map(len, names), default=0), max(24, width * 2 // 5))
-    bar = max(_MIN_BAR, min(_MAX_BAR, (width - label - 10) // 2))
-    room = width - label - bar - 11
+    details = [_detail(row, style.unicode) for row in rows]
+    free = width - label - 11
+    bar = max(_MIN_BAR, min(_MAX_BAR, free - min(max(map(len, details), default=0), free * 2 // 3)))
+    room = free - bar
     lines = [_headline(trace_id, spans, total, style), ""]
-    for row, name in zip(rows, names, strict=True):
+    for row, name, detail in zip(rows, names, details, strict=True):
         span = row.span
         colour = _RED if span.error else _YELLOW if span.is_retry else ""
         lines.append(" ".join((
             _cut(name, label, style).ljust(label),
             _paint(_bar(span, start, total, bar, style.unicode), colour, style),
             format_seconds(span.duration_ns / 1e9).rjust(8),
-            _paint(_cut(_detail(row, style.unicode), room, style), colour, style))).rstrip())
+            _paint(_cut(detail, room, style), colour, style))).rstrip())
         for event in span.events:
             text = f"{row.below}  {'·' if style.unicode else '*'} {_event(event, start)}"
             lines.append(_paint(_cut(text, width, style), _DIM, style))
@@ -159,19 +161,18 @@ def _bar(span: Span, start: int, total: int, width: int, unicode: bool) -> str:
 
 
 def _detail(row: Row, unicode: bool) -> str:
-    """Where it went, how often, and what went wrong."""
+    """What went wrong, where it went, how often."""
     span, attributes = row.span, row.span.attributes
     arrow, cross = ("→", "✗") if unicode else ("->", "x")
     picked = attributes.get("mesh.endpoint") if span.kind == "client" else None
-    parts = [f"{arrow} {picked}"] if picked else []
+    parts = [f"{cross} {_short_reason(span)}"] if span.error else []
+    parts += [f"{arrow} {picked}"] if picked else []
     if span.is_retry:
         why = attributes.get("mesh.retry_reason")
         parts.append(f"retry {attributes['http.request.resend_count']}" + (f" after {why}" if why else ""))
     elif attributes.get("mesh.attempts", "1") not in ("", "0", "1"):
         parts.append(f"({attributes['mesh.attempts']} attempts)")
-    if span.error:
-        parts.append(f"{cross} {_short_reason(span)}")
-    elif attributes.get("mesh.reason"):
+    if not span.error and attributes.get("mesh.reason"):
         parts.append(attributes["mesh.reason"])
     if row.orphan:
         parts.append("(its parent is not in the trace)")

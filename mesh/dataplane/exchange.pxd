@@ -10,7 +10,8 @@ from mesh.resilience.replay cimport ReplayBuffer
 from mesh.wire.h2 cimport Connection, Stream
 from mesh.wire.grpc cimport format_timeout, grpc_status_of, parse_timeout
 from mesh.wire.tracecontext cimport format_traceparent
-from mesh.wire.hpack cimport Block, Encoder, Head
+from mesh.wire.hpack cimport Block, Encoder, Head, literal
+from mesh.wire.octets cimport octets_of
 
 cdef class Exchange(UpstreamCall):
     cdef Entry entry

@@ -14,8 +14,13 @@ from mesh.balance.source_ip_hash import source_key
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.exchange import Exchange
 from mesh.dataplane.h2transport import H2Transport, TransportHandler
+from mesh.dataplane.record import SERVER
 from mesh.wire.h2 import Stream
 from mesh.wire.hpack import Block
+
+# Inbound takes this much more of a header list than it announces, in octets: to what the caller's sidecar let pass it
+# has added traceparent and grpc-timeout, and a request must not become too large by that.
+FIELDS_ADDED = 1024
 
 
 class DownstreamHandler(TransportHandler):
@@ -73,13 +78,17 @@ class DownstreamHandler(TransportHandler):
         self.shell = transport
         self.connections.add(self)
         self.key = source_key(transport.peer_host)
+        if self.entry.kind == SERVER:
+            transport.conn.decoder.max_list += FIELDS_ADDED
         return 0
 
     def on_lost(self, exc: object) -> cython.int:
         self.connections.discard(self)
         stream: Stream
         exchange: Exchange
-        for stream in self.shell.conn.all_streams():
+        streams: list = self.shell.conn.all_streams()
+        streams.reverse()  # what still waits goes first, or it would be sent in the place of what has just been cancelled
+        for stream in streams:
             exchange = stream.owner
             if exchange is not None:
                 exchange.on_caller_gone(False)

@@ -92,7 +92,8 @@ async def _open(directory: Path, console: Console) -> AsyncIterator[tuple[Shop, 
     load: Load | None = None
     began = time.monotonic()
     console.print(f"Opening the shop: a control plane, {len(shop.instances)} instances with a sidecar each; stock is "
-                  + (f"a real Redis ({shop.redis})" if shop.redis else "a small TCP service (no redis-server here)"))
+                  + (f"a real Redis ({shop.redis})" if shop.redis else "a small TCP service (no redis-server here)"),
+                  soft_wrap=True)
     try:
         await shop.open()
         load = Load(shop.storefront, WORKERS, RATE)
@@ -105,7 +106,7 @@ async def _open(directory: Path, console: Console) -> AsyncIterator[tuple[Shop, 
 
         await wait_until("an order goes through", order_goes_through, OPEN_TIMEOUT)
         console.print(f"Open after {time.monotonic() - began:.1f} s; control plane {shop.control_plane}, "
-                      f"storefront {shop.storefront}")
+                      f"storefront {shop.storefront}", soft_wrap=True)
         load.start()
         yield shop, load
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,18 +18,28 @@ from pathlib import Path
 
 from mesh.errors import MeshError
 
+FIRST_PORT = 10_000  # below are the ports that well-known servers like to use
+
 
 class ProcessFailed(MeshError):
     """A process of the demo ended too early or did not do its part; holds the end of its log."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing listens on; another process may still take one before it is used."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+def free_ports(count: int, ephemeral: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing is bound to.
+
+    They lie below those that the kernel hands out for port 0 and for outgoing connections, which could else take one of
+    them before it is used. Raises ProcessFailed when there are not enough.
+    """
+    lowest = int(ephemeral.read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(FIRST_PORT, lowest), lowest - FIRST_PORT):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ProcessFailed(f"{count} free ports are needed in {FIRST_PORT}..{lowest - 1}, and {len(found)} are free")
 
 
 def descendants(pid: int, proc: Path = Path("/proc")) -> list[int]:

@@ -19,14 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
+from opentelemetry.sdk.trace import ReadableSpan
 
 from mesh.demo.process import Process, ProcessFailed, free_ports
+from mesh.demo.tracing import GrpcSpanExporter
 from mesh.v1 import registry_pb2, registry_pb2_grpc, trace_pb2, trace_pb2_grpc
 
 MESH = (sys.executable, "-m", "mesh.cli")
 RESOURCES = Path(__file__).with_name("shop.yaml")
 READY_TIMEOUT = 30.0  # seconds; on an idle machine a sidecar takes under one
 STOP_GRACE = 5.0  # seconds
+WIDTH = 120  # columns of what a command prints, where no terminal says otherwise
 SAMPLED_RATIO = "0.02"  # of the orders; the one that the story shows is always recorded
 # Quick to notice that the control plane is back.
 CHANNEL_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
@@ -53,9 +56,6 @@ MEMBERS = (
     *(Member("payment", number) for number in range(3)),
     Member("stock", protocol="tcp"),
 )
-
-OUTBOUND = {member.name: member.outbound for member in MEMBERS}
-
 
 def app_command(member: Member, port: int, redis: str | None) -> list[str]:
     """Return the argv of the instance's app; stock is a real Redis where `redis` names one."""
@@ -155,10 +155,11 @@ class Shop:
         await asyncio.gather(*(process.stop(STOP_GRACE) for process in self.instances.values()))
         await self.controller.stop(STOP_GRACE)
 
-    async def command(self, *words: str) -> str:
+    async def command(self, *words: str, columns: int = WIDTH) -> str:
         """Run `mesh WORDS...` as an operator would and return what it prints. Raises ProcessFailed."""
+        env = self._env | {"COLUMNS": str(columns)}
         process = await asyncio.create_subprocess_exec(
-            *MESH, *words, env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            *MESH, *words, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE)
         try:
             output, errors = await process.communicate()
@@ -178,10 +179,7 @@ class Shop:
         return {endpoint.name: endpoint.weight if endpoint.HasField("weight") else 1 for endpoint in endpoints}
 
     async def heard(self, since: float) -> set[str]:
-        """Return the instances whose sidecars have sent a heartbeat after `since` (monotonic seconds).
-
-        Of those that call others only the ones whose discovery stream is open as well.
-        """
+        """Return the instances whose sidecar has a stream open and has sent a heartbeat after `since` (monotonic)."""
         asked = time.monotonic()
         listed = await self.registry.ListEndpoints(registry_pb2.ListEndpointsRequest(), timeout=5.0,
                                                    wait_for_ready=True)
@@ -189,7 +187,7 @@ class Shop:
                 for status in listed.endpoints if status.HasField("last_heartbeat")}
         streams = await self.registry.ListSidecars(registry_pb2.ListSidecarsRequest(), timeout=5.0)
         connected = {sidecar.id.partition("/")[2] for sidecar in streams.sidecars if sidecar.connected}
-        return {name for name, age in ages.items() if age < asked - since and (name in connected or not OUTBOUND[name])}
+        return {name for name, age in ages.items() if age < asked - since and name in connected}
 
     async def retries(self) -> int:
         """Return how many attempts the storefront's sidecar has repeated so far."""
@@ -208,6 +206,12 @@ class Shop:
 
         await wait_until("the storefront's sidecar has told its statistics", told, 5.0)
         return found[-1]
+
+    async def export(self, span: ReadableSpan) -> None:
+        """Send a span of our own to the control plane's collector; one that can't be sent is lost."""
+        exporter = GrpcSpanExporter(self.control_plane)
+        await asyncio.to_thread(exporter.export, [span])
+        exporter.shutdown()
 
     async def trace(self, trace_id: str) -> list[tuple[str, str, str]]:
         """Return (service, span id, parent's span id) of each span that the control plane has of a trace."""

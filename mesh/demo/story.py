@@ -18,6 +18,7 @@ from mesh.demo.load import Load, Tally
 from mesh.demo.process import ProcessFailed
 from mesh.demo.promises import ORDERS, Promise
 from mesh.demo.shop import Shop, wait_until
+from mesh.demo.tracing import customer_span
 from mesh.demo.view import Figures, View
 
 ACT_SECONDS = 25.0  # an act that has not seen its orders by then goes on without, and breaks its promise
@@ -25,7 +26,7 @@ SETTLE = 0.5  # seconds in which a weight change must have reached every sidecar
 BACK = 15.0  # seconds that sidecars have to find back to the control plane
 TRACED = 8.0  # seconds that the spans of one order have to arrive
 VICTIM = "payment-1"
-SERVICES = ("storefront", "cart", "payment")
+SERVICES = ("customer", "storefront", "cart", "payment")
 
 
 class Story:
@@ -113,8 +114,11 @@ class Story:
 
     async def _look_at_one_order(self) -> None:
         self._view.act("5. The trace of one order")
-        trace_id = secrets.token_hex(16)
-        await self._load.order([("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01")])
+        trace, span = secrets.randbits(128) or 1, secrets.randbits(64) or 1
+        trace_id = f"{trace:032x}"
+        began = time.time_ns()
+        await self._load.order([("traceparent", f"00-{trace_id}-{span:016x}-01")])
+        await self._shop.export(customer_span(trace, span, began, time.time_ns()))
         spans: list[tuple[str, str, str]] = []
 
         async def arrived() -> bool:
@@ -127,7 +131,7 @@ class Story:
         self._promises.append(promises.trace_complete(SERVICES, spans))
         if spans:
             self._view.say(f"mesh trace {trace_id}")
-            self._view.show(await self._shop.command("trace", trace_id))
+            self._view.show(await self._shop.command("trace", trace_id, columns=self._view.width))
 
     async def _set_weights(self, weights: dict[str, int], leaving: str | None) -> None:
         window = self._load.open_window()
@@ -139,8 +143,9 @@ class Story:
         await asyncio.sleep(SETTLE)
         self._load.close_window(window)
         if leaving is not None:
-            late = max(0.0, window.last.get(leaving, done) - done)
-            self._view.say(f"the last order for {leaving} began {late * 1000:.0f} ms after the command had returned")
+            late = (window.last.get(leaving, done) - done) * 1000
+            self._view.say(f"no order went to {leaving} once the command had returned" if late <= 0 else
+                           f"the last order for {leaving} began {late:.0f} ms after the command had returned")
 
     async def _eventually(self, what: str, condition: Callable[[], Awaitable[bool]], timeout: float) -> None:
         """Wait for what a promise will be checked for; the check tells when it has not come true."""

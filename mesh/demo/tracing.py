@@ -1,7 +1,7 @@
-"""The storefront's own spans: an app with OpenTelemetry, whose spans join those of its sidecar.
+"""The shop's own spans: the storefront is an app with OpenTelemetry, whose spans join those of its sidecar.
 
-What lives here: the OpenTelemetry SDK set up from the usual `OTEL_*` variables, and a span exporter over grpcio. What
-this must not know: the mesh. Any app instrumented with OpenTelemetry would do the same.
+What lives here: the OpenTelemetry SDK set up from the usual `OTEL_*` variables, a span exporter over grpcio, and the
+one span of a customer. What this must not know: the mesh. Any app instrumented with OpenTelemetry would do the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -39,6 +40,13 @@ class GrpcSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Close the connection."""
         self._channel.close()
+
+
+def customer_span(trace_id: int, span_id: int, start_ns: int, end_ns: int) -> ReadableSpan:
+    """Return the root of an order's trace, as the customer sees it; times in nanoseconds since the epoch."""
+    return ReadableSpan("order", SpanContext(trace_id, span_id, False, TraceFlags(TraceFlags.SAMPLED)),
+                        resource=Resource({"service.name": "customer"}), kind=SpanKind.CLIENT,
+                        start_time=start_ns, end_time=end_ns)
 
 
 def provider(service: str) -> TracerProvider:

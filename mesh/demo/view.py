@@ -69,7 +69,12 @@ class View:
         self._clock = clock
         self._began = clock()
         self._printed = self._began
-        self._live = Live(console=console, refresh_per_second=5, transient=True) if console.is_terminal else None
+        self._live: Live | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns that a line may take."""
+        return self._console.width if self._console.is_terminal else 120
 
     def act(self, title: str) -> None:
         """A new part of the story begins."""
@@ -86,13 +91,15 @@ class View:
 
     def watch(self) -> None:
         """Begin to show figures."""
-        if self._live is not None:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=5, transient=True)
             self._live.start()
 
     def unwatch(self) -> None:
         """Take the moving table away."""
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def figures(self, figures: Figures) -> None:
         """Show the present figures: at once on a terminal, now and then elsewhere."""

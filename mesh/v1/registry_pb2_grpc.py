@@ -133,14 +133,17 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """Creates or replaces services and static endpoints (endpoints without a lease), all or nothing.
+        """Creates or replaces services and static endpoints (endpoints without a lease), all or nothing. A weight or health
+        that an endpoint states takes the place of what SetWeights or Drain had set; left out, that stands. An endpoint of an
+        unknown service is NOT_FOUND; one that a lease keeps is FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes a service with all its endpoints, or one endpoint.
+        """Removes a service with all its endpoints, or one endpoint; leases, weights and drains set for them go too. A sidecar
+        that still runs learns from its next heartbeat that its lease has ended, and registers again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +177,8 @@ class RegistryServiceServicer:
 
     def Watch(self, request, context):
         """First the present state (one PUT per resource, then one SYNCED), then each change. Changes to the same resource may be
-        merged; the last state always arrives. A watcher that reads too slowly is never allowed to hold the registry up.
+        merged; the last state always arrives, in the order of revisions. A watcher that reads too slowly is never allowed to
+        hold the registry up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -11,6 +11,6 @@ cdef class Memo:
     cdef unsigned long long hash
     cdef object head
 
-cdef Py_ssize_t skim(bytearray buf, Py_ssize_t at, Py_ssize_t end) except -2
-cdef object recall(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h)
-cdef int memorise(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h, object head) except -1
+cpdef Py_ssize_t skim(bytearray buf, Py_ssize_t at, Py_ssize_t end) except -2
+cpdef object recall(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h)
+cpdef int memorise(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long h, object head) except -1

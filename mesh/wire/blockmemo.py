@@ -1,11 +1,11 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """Whole header blocks known by their octets.
 
-What lives here: which part of a block means the same on every connection, and a bounded memory of what such parts mean. What
-this must not know: what a section is.
+What lives here: which part of a block means the same on every connection, and a bounded memory of what such parts
+mean. What this must not know: what a section is.
 
-A part is memorised when it is met the second time, so that blocks that never repeat don't push out those that do; each set
-keeps two, and drops the less recently used. At most 1 MiB in all.
+A part is memorised when it is met the second time, so that blocks that never repeat don't push out those that do;
+each set keeps two, and drops the less recently used. At most 1 MiB in all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Memo:
 
 
 def skim(buf: bytearray, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-    """Where the fields end that no dynamic table has to do with: at the first per-call field or at `end`; -1 for none such.
+    """Where the fields end that no dynamic table has to do with: at the first per-call field or at `end`; -1 for none
+    such.
 
     Lengths of two octets are followed, longer ones are not.
     """
@@ -101,7 +102,7 @@ def recall(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, h: cy
 
 def memorise(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, h: cython.ulonglong,
              head: object) -> cython.int:
-    """Keep what these octets mean, if they have been here before: sections that never repeat don't push out those that do."""
+    """Keep what these octets mean, if they have been here before."""
     place: cython.Py_ssize_t = (h >> 40) & 4095
     mark: cython.int = ((h >> 32) & 0xFF) | 1
     if SEEN[place] != mark:

@@ -1,6 +1,7 @@
 """What a peer of a wire codec can do wrong, split by how much of the connection it costs.
 
-What lives here: the error codes of RFC 9113, section 7, and the codecs' exceptions. What this must not know: sockets, policy.
+What lives here: the error codes of RFC 9113, section 7, and the codecs' exceptions. What this must not know: sockets,
+policy.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ConnectionError_(WireError):
 
 
 class StreamStateError(WireError):
-    """Our own caller asked for what the stream's state or window forbids: a bug on this side, never the peer's doing."""
+    """Our own caller asked for what the stream's state or window forbids: a bug here, never the peer's doing."""
 
 
 class MessageError(WireError):

@@ -5,7 +5,7 @@ cdef int CONTENT_TYPE, GRPC_STATUS, GRPC_MESSAGE, CONTENT_LENGTH, IDEMPOTENCY_KE
 cdef dict KINDS
 cdef frozenset CONNECTION_SPECIFIC
 
-cdef bint all_of(bytes text, int wanted) except -1
-cdef str name_problem(bytes name)
+cpdef bint all_of(bytes text, int wanted) except -1
+cpdef str name_problem(bytes name)
 cpdef str value_problem(int kind, bytes value)
-cdef long long digits(bytes text, Py_ssize_t most) except -2
+cpdef long long digits(bytes text, Py_ssize_t most) except -2

@@ -1,5 +1,6 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-"""What makes a single header field malformed in HTTP/2, whatever else the section holds (RFC 9113, section 8.2 and 8.3).
+"""What makes a single header field malformed in HTTP/2, whatever else the section holds (RFC 9113, section 8.2 and
+8.3).
 
 What lives here: the rules of one name and one value, and the names that mean something to the codec. What this must not
 know: HPACK, order and number of fields (`hpack.Head` does those).
@@ -72,13 +73,12 @@ CLASSES: bytearray = bytearray(
 
 
 def all_of(text: bytes, wanted: cython.int) -> cython.bint:
-    """True if every octet of `text` is in the class."""
+    """True if every octet of `text` is in the class, a single bit."""
     classes: bytearray = CLASSES
     octet: cython.uchar
     for octet in text:
-        if not classes[octet] & wanted:
-            return False
-    return True
+        wanted &= classes[octet]
+    return wanted != 0
 
 
 def name_problem(name: bytes) -> str | None:

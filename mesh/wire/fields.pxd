@@ -1,4 +1,4 @@
-from mesh.wire.fieldrules cimport GRPC_TIMEOUT, KINDS, TRACEPARENT, name_problem, value_problem
+from mesh.wire.fieldrules cimport KINDS, name_problem, value_problem
 from mesh.wire.huffman cimport huffman_decode, huffman_encode
 from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of
 
@@ -36,12 +36,12 @@ cdef class Field:
     cdef unsigned long long serial
     cpdef bytes encode(self)
 
-cdef Name new_name(bytes octets, bytes raw)
-cdef Field new_field(Name ref, bytes value, bytes raw, bint sensitive)
-cdef Name intern_name(bytearray buf, Py_ssize_t start, Py_ssize_t n)
-cdef Field intern_literal(bytearray buf, Py_ssize_t start, Py_ssize_t name_n, Py_ssize_t n, bint sensitive)
-cdef Field intern_field(Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive)
-cdef bint is_literal(Field field, Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive) except -1
-cdef bytes string_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
-cdef bytes integer_octets(Py_ssize_t value, int bits, int first)
-cdef bytes name_prefix(bytes name)
+cpdef Name new_name(bytes octets, bytes raw)
+cpdef Field new_field(Name ref, bytes value, bytes raw, bint sensitive)
+cpdef Name intern_name(bytearray buf, Py_ssize_t start, Py_ssize_t n)
+cpdef Field intern_literal(bytearray buf, Py_ssize_t start, Py_ssize_t name_n, Py_ssize_t n, bint sensitive)
+cpdef Field intern_field(Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive)
+cpdef bint is_literal(Field field, Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive) except -1
+cpdef bytes string_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
+cpdef bytes integer_octets(Py_ssize_t value, int bits, int first)
+cpdef bytes name_prefix(bytes name)

@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """Header fields as HPACK knows them: judged once, encoded once, compared by identity.
 
-What lives here: names and fields, the static table made of them, and how they are written as literals (RFC 7541, sections 5
-and 6). What this must not know: sections, tables, connections.
+What lives here: names and fields, the static table made of them, and how they are written as literals (RFC 7541,
+sections 5 and 6). What this must not know: sections, tables, connections.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cython
 from mesh.wire.static_table import STATIC_TABLE
 
 if not cython.compiled:
-    from mesh.wire.fieldrules import GRPC_TIMEOUT, KINDS, TRACEPARENT, name_problem, value_problem
+    from mesh.wire.fieldrules import KINDS, name_problem, value_problem
     from mesh.wire.huffman import huffman_decode, huffman_encode
     from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of
 
@@ -33,10 +33,10 @@ STATIC_FIELDS: list[Field | None] = [None]  # by index; the first is 1
 @cython.freelist(64)
 @cython.cclass
 class Name:
-    """A field name: what it means, what is wrong with it, and how we write it. `raw`: the string literal it was read from."""
+    """A field name: what it means, what is wrong with it, and how we write it; `raw`: the literal it was read from."""
 
     octets: bytes
-    raw: bytes | None
+    raw: bytes
     kind: int
     problem: str | None
     prefix: bytes
@@ -49,19 +49,19 @@ class Name:
 class Field:
     """A header field, immutable.
 
-    `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed; `problem`: why it is malformed
-    in any section, or None; `raw`: the string literal its value was read from (`named`: its name's too).
+    `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed; `problem`: why it is
+    malformed in any section, or None; `raw`: the string literal its value was read from (`named`: its name's too).
     """
 
     ref: Name
     name: bytes
     value: bytes
-    raw: bytes | None
+    raw: bytes
     size: int
     sensitive: bool
     named: bool
     problem: str | None
-    encoded: bytes | None
+    encoded: bytes
     serial: int
 
     @property
@@ -71,7 +71,7 @@ class Field:
 
     def encode(self) -> bytes:
         """See `enc`."""
-        if self.encoded is None:
+        if not self.encoded:
             index: object = None
             if self.ref.static_values is not None and not self.sensitive:
                 index = self.ref.static_values.get(self.value)
@@ -88,7 +88,7 @@ class Field:
         return f"Field({self.name!r}, {self.value!r})"
 
 
-def new_name(octets: bytes, raw: bytes | None) -> Name:
+def new_name(octets: bytes, raw: bytes) -> Name:
     global SERIAL
     SERIAL += 1
     name: Name = Name.__new__(Name)
@@ -102,7 +102,7 @@ def new_name(octets: bytes, raw: bytes | None) -> Name:
     return name
 
 
-def new_field(ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint) -> Field:
+def new_field(ref: Name, value: bytes, raw: bytes, sensitive: cython.bint) -> Field:
     global SERIAL
     SERIAL += 1
     field: Field = Field.__new__(Field)
@@ -114,7 +114,7 @@ def new_field(ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint
     field.sensitive = sensitive
     field.named = False
     field.problem = ref.problem if ref.problem is not None else value_problem(ref.kind, value)
-    field.encoded = None
+    field.encoded = b""
     field.serial = (SERIAL * MIX) & MASK
     return field
 
@@ -122,7 +122,7 @@ def new_field(ref: Name, value: bytes, raw: bytes | None, sensitive: cython.bint
 def intern_name(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> Name:
     """The name whose string literal is the `n` octets at `start`."""
     if n > 64:
-        return new_name(string_of(buf, start, n), None)
+        return new_name(string_of(buf, start, n), b"")
     slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, SEED) & (NAME_SETS - 1))
     name: Name | None = cython.cast(Name, NAMES[slot])
     if name is None or len(name.raw) != n or not equal_at(buf, start, name.raw):
@@ -141,7 +141,7 @@ def intern_literal(buf: bytearray, start: cython.Py_ssize_t, name_n: cython.Py_s
     name: Name
     if n > MAX_INTERNED:
         name = intern_name(buf, start, name_n)
-        return new_field(name, string_of(buf, start + name_n, n - name_n), None, sensitive)
+        return new_field(name, string_of(buf, start + name_n, n - name_n), b"", sensitive)
     slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, MIX) & (FIELD_SETS - 1))
     field: Field | None = cython.cast(Field, FIELDS[slot])
     if field is None or not is_literal(field, None, buf, start, n, sensitive):
@@ -160,7 +160,7 @@ def intern_field(name: Name, buf: bytearray, start: cython.Py_ssize_t, n: cython
                  sensitive: cython.bint) -> Field:
     """The field of this name (known by its index) whose value's string literal is the `n` octets at `start`."""
     if n > MAX_INTERNED:
-        return new_field(name, string_of(buf, start, n), None, sensitive)
+        return new_field(name, string_of(buf, start, n), b"", sensitive)
     slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, name.serial) & (FIELD_SETS - 1))
     field: Field | None = cython.cast(Field, FIELDS[slot])
     if field is None or not is_literal(field, name, buf, start, n, sensitive):
@@ -185,7 +185,7 @@ def is_literal(field: Field, name: Name | None, buf: bytearray, start: cython.Py
 
 
 def string_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
-    """The text of the string literal (RFC 7541, section 5.2) that is the `n` octets at `start`; its length is checked."""
+    """The text of the string literal (RFC 7541, section 5.2) of `n` octets at `start`; its length has been checked."""
     first: cython.int = buf[start]
     skip: cython.Py_ssize_t = 1
     if first & 0x7F == 0x7F:
@@ -201,7 +201,8 @@ def integer_octets(value: cython.Py_ssize_t, bits: cython.int, first: cython.int
     """RFC 7541, section 5.1: `value` with a prefix of `bits` bits, the others of the first octet taken from `first`."""
     prefix: cython.int = (1 << bits) - 1
     if value < prefix:
-        return ONE_OCTET[first | value]
+        single: bytes = ONE_OCTET[first | value]
+        return single
     out: bytearray = bytearray((first | prefix,))
     value -= prefix
     while value >= 128:
@@ -229,9 +230,9 @@ def build_tables() -> None:
     for index, (name, value) in enumerate(STATIC_TABLE, 1):
         STATIC_INDEX.setdefault(name, index)
         STATIC_VALUES.setdefault(name, {})[value] = index
-    names: dict[bytes, Name] = {name: new_name(name, None) for name in STATIC_INDEX}
+    names: dict[bytes, Name] = {name: new_name(name, b"") for name in STATIC_INDEX}
     for name, value in STATIC_TABLE:
-        STATIC_FIELDS.append(new_field(names[name], value, None, False))
+        STATIC_FIELDS.append(new_field(names[name], value, b"", False))
     text: bytes
     for name in (b"traceparent", b"tracestate", b"grpc-timeout"):
         for text in (bytes((len(name),)) + name, bytes((0x80 | len(huffman_encode(name)),)) + huffman_encode(name)):

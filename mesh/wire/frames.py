@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """HTTP/2 frames on their way out (RFC 9113, sections 4.1 and 6).
 
-What lives here: the output buffer of a connection and the layout of the frames we send. What this must not know: stream states,
-windows; whoever calls has checked them.
+What lives here: the output buffer of a connection and the layout of the frames we send. What this must not know:
+stream states, windows; whoever calls has checked them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 class FrameWriter:
     """Pending output is `out[:out_len]`: whoever writes it to the peer sets `out_len` to 0.
 
-    Whenever output appears where there was none, `self` is appended to `dirty`, a list that connections share. `owner` is the
-    shell's.
+    Whenever output appears where there was none, `self` is appended to `dirty`, a list that connections share.
+    `owner` is the shell's.
     """
 
     def __init__(self, dirty: list[Any] | None) -> None:
@@ -110,6 +110,9 @@ class FrameWriter:
         """DATA; one empty frame when `n` is 0."""
         most: cython.Py_ssize_t = self.peer_max_frame
         part: cython.Py_ssize_t
+        whole: cython.Py_ssize_t = len(buf)
+        if start < 0 or n < 0 or n > whole - start:
+            raise IndexError("octets outside the buffer")
         while True:
             part = n if n <= most else most
             n -= part
@@ -141,7 +144,7 @@ class FrameWriter:
         return octets
 
     def trim(self) -> cython.int:
-        """Give a large output buffer back, when nothing is pending; for the shell, when the connection has gone idle."""
+        """Give a large output buffer back, when nothing is pending; for the shell, when a connection goes idle."""
         if self.out_len == 0 and len(self.out) > 4096:
             self.out = bytearray(256)
         return 0

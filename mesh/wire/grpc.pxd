@@ -4,6 +4,7 @@ from mesh.wire.octets cimport octets_of
 cdef bytearray SCRATCH
 cdef bytearray SAFE
 cdef dict UNITS
+cdef bytes HEX_DIGITS
 
 cpdef double parse_timeout(bytes value) except? -1.0
 cpdef bytes format_timeout(double seconds)

@@ -1,11 +1,13 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """What gRPC puts on top of HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 
-What lives here: message framing for the mesh's own calls, `grpc-timeout`, `grpc-message`, status codes. What this must not
-know: streams, protobuf.
+What lives here: message framing for the mesh's own calls, `grpc-timeout`, `grpc-message`, status codes. What this
+must not know: streams, protobuf.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cython
 
@@ -21,8 +23,9 @@ STATUS_NAMES = (
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
 MAX_MESSAGE = 4 << 20  # octets; what gRPC implementations accept unless told otherwise
-# Seconds in one of each unit, by the octet that names it.
-UNITS: dict[int, float] = {0x48: 3600.0, 0x4D: 60.0, 0x53: 1.0, 0x6D: 1e-3, 0x75: 1e-6, 0x6E: 1e-9}
+# How many of each unit make a second, by the octet that names it; hours and minutes the other way round.
+UNITS: dict[int, float] = {0x48: -3600.0, 0x4D: -60.0, 0x53: 1.0, 0x6D: 1e3, 0x75: 1e6, 0x6E: 1e9}
+HEX_DIGITS: bytes = b"0123456789abcdefABCDEF"
 SCRATCH: bytearray = bytearray(16)
 # Octets of a grpc-message that stand for themselves: space to tilde without percent.
 SAFE: bytearray = bytearray(0x20 <= octet <= 0x7E and octet != 0x25 for octet in range(256))
@@ -33,11 +36,11 @@ def parse_timeout(value: bytes) -> cython.double:
     n: cython.Py_ssize_t = len(value)
     if n < 2:
         return -1.0
-    unit: object = UNITS.get(value[n - 1])
+    unit: cython.double = UNITS.get(value[n - 1], 0.0)
     number: cython.longlong = digits(value[: n - 1], 8)
-    if unit is None or number < 0:
+    if unit == 0.0 or number < 0:
         return -1.0
-    return number * cython.cast(cython.double, unit)
+    return number / unit if unit > 0.0 else number * -unit
 
 
 def format_timeout(seconds: cython.double) -> bytes:
@@ -107,15 +110,12 @@ def decode_message(value: bytes) -> str:
     i: cython.Py_ssize_t = 0
     n: cython.Py_ssize_t = len(value)
     while i < n:
-        if value[i] == 0x25 and i + 2 < n:
-            try:
-                out.append(int(value[i + 1 : i + 3].decode("ascii"), 16))
-                i += 3
-                continue
-            except ValueError:
-                pass
-        out.append(value[i])
-        i += 1
+        if value[i] == 0x25 and i + 2 < n and value[i + 1] in HEX_DIGITS and value[i + 2] in HEX_DIGITS:
+            out.append(int(value[i + 1 : i + 3], 16))
+            i += 3
+        else:
+            out.append(value[i])
+            i += 1
     return out.decode("utf-8", "replace")
 
 
@@ -131,9 +131,9 @@ class MessageDecoder:
         """Octets of a message that is not complete."""
         return len(self.buffer)
 
-    def feed(self, data: bytes) -> list:
+    def feed(self, data: bytes) -> list[Any]:
         """The messages that `data` completes. MessageError: a message over the limit, or compressed."""
-        messages: list = []
+        messages: list[Any] = []
         buffer: bytearray = self.buffer
         buffer += data
         at: cython.Py_ssize_t = 0

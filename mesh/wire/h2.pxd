@@ -32,6 +32,7 @@ cdef class Connection(SendingSide):
     cdef readonly bint settings_received
     cdef readonly bint settings_acknowledged
     cdef unsigned int next_id
+    cdef unsigned int highest_id
     cdef unsigned int max_streams
     cdef long long peer_window
     cdef long long stream_window
@@ -57,11 +58,14 @@ cdef class Connection(SendingSide):
 
     cdef int on_frame(self, int kind, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
                       Py_ssize_t n) except -1
-    cdef int on_data_frame(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
+    cdef int on_data_frame(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
+                           Py_ssize_t n) except -1
     cdef int on_headers_frame(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
                               Py_ssize_t n) except -1
-    cdef int on_continuation(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
-    cdef int on_block(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int on_continuation(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
+                             Py_ssize_t n) except -1
+    cdef int on_block(self, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
+                      Py_ssize_t end) except -1
     cdef int on_request(self, unsigned int stream_id, Block block, bint end, unsigned int code) except -1
     cdef int on_section(self, Stream stream, Block block, bint end) except -1
     cdef int on_reset_frame(self, unsigned int stream_id, unsigned int code) except -1
@@ -70,7 +74,7 @@ cdef class Connection(SendingSide):
     cdef int on_ping(self, int flags, bytes data) except -1
     cdef int on_goaway_frame(self, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
     cdef int on_window_update(self, unsigned int stream_id, long long increment) except -1
-    cdef int on_priority(self, unsigned int stream_id, unsigned int dependency) except -1
+    cdef int on_priority(self, unsigned int stream_id, unsigned int dependency, Py_ssize_t n) except -1
     cdef int stray(self, unsigned int stream_id, bint opens) except -1
     cdef bint idle(self, unsigned int stream_id) except -1
     cdef int close_remote(self, Stream stream) except -1

@@ -1,11 +1,11 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """An HTTP/2 connection without I/O (RFC 9113), both roles: octets in, calls of a handler and octets out.
 
-What lives here: stream states, flow control, SETTINGS, GOAWAY, and the limits that keep one peer from costing more than it
-pays. What this must not know: sockets, clocks (`now` is set by the shell), routes, gRPC.
+What lives here: stream states, flow control, SETTINGS, GOAWAY, and the limits that keep one peer from costing more
+than it pays. What this must not know: sockets, clocks (`now` is set by the shell), routes, gRPC.
 
-A connection error queues GOAWAY and raises ConnectionError_; a stream error is answered with RST_STREAM and told to the handler
-by `on_reset(by_peer=False)` if it knew the stream. Priorities are ignored, server push is refused.
+A connection error queues GOAWAY and raises ConnectionError_; a stream error is answered with RST_STREAM and told to
+the handler by `on_reset(by_peer=False)` if it knew the stream. Priorities are ignored, server push is refused.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ if not cython.compiled:
 
 MAX_FRAME: int = 16384  # our SETTINGS_MAX_FRAME_SIZE: the initial value, never changed
 MAX_WINDOW: int = 2147483647
-# Octets of a header block in several frames: twice the header list, as in Go's net/http2, so that one that is merely
-# too large costs its stream (HeaderListTooLarge) and not the connection with everybody else's.
-MAX_BLOCK: int = 131072
+MAX_BLOCK: int = 65536  # octets of a header block in several frames
 CONTINUATIONS: int = MAX_CONTINUATIONS
 RAPID: float = RAPID_RESET_AGE
 
@@ -62,7 +60,7 @@ class Handler:
 
     def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
                 credit: cython.int, end: cython.bint) -> cython.int:
-        """`n` octets at `buf[start:start + n]`, valid during the call. `credit` octets are due to `release()` sometime."""
+        """`n` octets at `buf[start:start + n]`, valid during the call; `credit` octets are due to `release()`."""
         return 0
 
     def on_reset(self, stream: Stream, code: cython.uint, by_peer: cython.bint) -> cython.int:
@@ -74,7 +72,7 @@ class Handler:
         return 0
 
     def on_goaway(self, last_id: cython.uint, code: cython.uint, debug: bytes) -> cython.int:
-        """The peer takes no new streams. As client: those above `last_id` have been given `on_reset(REFUSED_STREAM)`."""
+        """The peer takes no new streams. As client: those above `last_id` were given `on_reset(REFUSED_STREAM)`."""
         return 0
 
     def on_settings(self) -> cython.int:
@@ -87,13 +85,15 @@ class Handler:
 
 
 class Connection(SendingSide):
-    """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Settings` for what is announced.
+    """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Settings` for what
+    is announced.
 
-    `now`: monotonic seconds, which the shell sets before `receive` so that the limits per second mean seconds. `closed` is
-    set by a connection error, and may be set by the shell: nothing is sent or received any more. `active` counts open streams.
+    `now`: monotonic seconds, which the shell sets before `receive` so that the limits per second mean seconds.
+    `closed` is set by a connection error, and may be set by the shell: nothing is sent or received any more. `active`
+    counts open streams.
     """
 
-    def __init__(self, client: cython.bint, handler: Handler, dirty: list | None = None,
+    def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None = None,
                  settings: Settings | None = None) -> None:
         if settings is None:
             settings = Settings()
@@ -109,6 +109,7 @@ class Connection(SendingSide):
         self.max_streams: int = settings.max_concurrent_streams
         self.connect_protocol: bool = settings.connect_protocol
         self.next_id: int = 1
+        self.highest_id: int = 0  # of the peer's streams, those that came after our GOAWAY too
         self.peer_window: int = 65535
         # Until our SETTINGS are acknowledged the peer may go by the initial 65,535.
         self.stream_window: int = max(65535, settings.initial_window)
@@ -135,7 +136,7 @@ class Connection(SendingSide):
     def start(self) -> cython.int:
         """Queue the preface: SETTINGS, and the connection's receive window."""
         settings: Any = self.settings
-        pairs: list = [(4, settings.initial_window), (6, settings.max_header_list)]
+        pairs: list[Any] = [(4, settings.initial_window), (6, settings.max_header_list)]
         if self.client:
             self.put(PREFACE)
             pairs.append((2, 0))
@@ -149,7 +150,8 @@ class Connection(SendingSide):
         return 0
 
     def receive(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Take the octets `buf[:n]`; how many are used up. The rest is the beginning of a frame: keep it, and add to it.
+        """Take the octets `buf[:n]`; how many are used up. The rest is the beginning of a frame: keep it, and add to
+        it.
 
         ConnectionError_: the peer broke the protocol; GOAWAY is queued, nothing more will be taken.
         """
@@ -204,10 +206,11 @@ class Connection(SendingSide):
         stream.headers_sent = True
         stream.local_closed = end
         self.table.add(stream)
+        self.updates.give(2)
         self.headers_frames(stream.id, header_block, end)
         return stream
 
-    def all_streams(self) -> list:
+    def all_streams(self) -> list[Any]:
         """The open streams."""
         return self.table.streams()
 
@@ -240,11 +243,7 @@ class Connection(SendingSide):
                 return self.fail(6, "RST_STREAM is not 4 octets")
             return self.on_reset_frame(stream_id, word_at(buf, start))
         if kind == 2:
-            if n != 5:
-                if stream_id == 0 or self.idle(stream_id):
-                    return self.fail(6, "PRIORITY is not 5 octets")
-                return self.refuse(stream_id, 6)
-            return self.on_priority(stream_id, word_at(buf, start) & 0x7FFFFFFF)
+            return self.on_priority(stream_id, 0 if n != 5 else word_at(buf, start) & 0x7FFFFFFF, n)
         if kind > 9:
             return 0  # RFC 9113, section 4.1: ignore what is unknown
         if kind == 5:
@@ -332,7 +331,7 @@ class Connection(SendingSide):
 
     def on_continuation(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
                         n: cython.Py_ssize_t) -> cython.int:
-        block: bytearray = self.fragment
+        block: bytearray | None = self.fragment
         if block is None or stream_id != self.fragment_id:
             return self.fail(1, "CONTINUATION without its HEADERS")
         self.fragments += 1
@@ -347,13 +346,14 @@ class Connection(SendingSide):
     def on_block(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
                  end: cython.Py_ssize_t) -> cython.int:
         """A whole header block. It is decoded whatever becomes of it, since that keeps the table in step."""
-        block: Block | None = None
+        block: Block
         code: cython.uint = 1 if flags & 256 else 0
         try:
             block = self.decoder.decode(buf, start, end)
         except HpackError as error:
             return self.fail(9, str(error))
         except HeaderListTooLarge:
+            block = Block.__new__(Block)
             code = 11
         stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
@@ -368,18 +368,18 @@ class Connection(SendingSide):
             return self.stream_error(stream, code)
         return self.on_section(stream, block, flags & 1)
 
-    def on_request(self, stream_id: cython.uint, block: Block | None, end: cython.bint,
+    def on_request(self, stream_id: cython.uint, block: Block, end: cython.bint,
                    code: cython.uint) -> cython.int:
         """Server: a new stream. `code` is why it is refused already, or 0."""
-        self.last_peer_id = self.last_peer_id if self.local_goaway else stream_id
+        self.highest_id = stream_id
         if self.local_goaway:
             return self.table.remember(stream_id, OWN_RESET)
+        self.last_peer_id = stream_id
         head: Head
         if code == 0:
             head = block.head
-            if head.request_problem is not None or (head.protocol is not None and not self.connect_protocol):
-                code = 1
-            elif end and head.content_length > 0:
+            if (head.request_problem is not None or (head.protocol is not None and not self.connect_protocol)
+                    or (end and head.content_length > 0)):
                 code = 1
         if code:
             return self.refuse(stream_id, code)
@@ -394,6 +394,7 @@ class Connection(SendingSide):
         stream.expected = head.content_length
         self.opened += 1
         self.table.add(stream)
+        self.updates.give(2)  # gRPC core sends one per stream it opens; the same two as in Envoy's limit
         return self.handler.on_headers(stream, block, end)
 
     def on_section(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
@@ -528,16 +529,18 @@ class Connection(SendingSide):
             return self.stream_error(stream, 3)
         return self.handler.on_writable(stream)
 
-    def on_priority(self, stream_id: cython.uint, dependency: cython.uint) -> cython.int:
-        """Ignored, but for what RFC 7540, section 5.3.1, forbids."""
+    def on_priority(self, stream_id: cython.uint, dependency: cython.uint, n: cython.Py_ssize_t) -> cython.int:
+        """Ignored, but for what RFC 9113, section 6.3, and RFC 7540, section 5.3.1, forbid."""
         if stream_id == 0:
             return self.fail(1, "PRIORITY on stream 0")
-        if dependency != stream_id:
+        if n == 5 and dependency != stream_id:
             return 0
         stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
-        if stream is None:
-            return self.fail(1, "PRIORITY on itself")
-        return self.stream_error(stream, 1)
+        if stream is not None:
+            return self.stream_error(stream, 1 if n == 5 else 6)
+        if not self.idle(stream_id):
+            return 0
+        return self.fail(1 if n == 5 else 6, "malformed PRIORITY on an idle stream")
 
     # -- states
 
@@ -545,7 +548,7 @@ class Connection(SendingSide):
         """True if the stream has not been opened yet (an even id never is)."""
         if stream_id & 1 == 0:
             return True
-        return stream_id >= self.next_id if self.client else stream_id > self.last_peer_id
+        return stream_id >= self.next_id if self.client else stream_id > self.highest_id
 
     def stray(self, stream_id: cython.uint, opens: cython.bint) -> cython.int:
         """DATA, or HEADERS (`opens`), on a stream that is closed: RFC 9113, section 5.1, "closed"."""

@@ -18,9 +18,10 @@ from mesh.wire.hpack import Block
 class EventLog(Handler):
     """Collects in `events`, as tuples, all that a connection tells; `streams` has each stream it spoke of, by id.
 
-    ("headers", id, ((name, value), …), end) with the per-call fields last · ("data", id, octets, end) · ("reset", id, code,
-    by_peer) · ("writable", id or 0) · ("goaway", last id, code, debug) · ("settings",) · ("ping_ack", data).
-    With `conn` set and `auto_release`, DATA is released at once. `hook(event, stream)` is called for each event, if set.
+    ("headers", id, ((name, value), …), end), the per-call fields last · ("data", id, octets, end) · ("reset", id,
+    code, by_peer) · ("writable", id or 0) · ("goaway", last id, code, debug) · ("settings",) · ("ping_ack", data).
+    With `conn` set and `auto_release`, DATA is released at once. `hook(event, stream)` is called for each event, if
+    set.
     """
 
     def __init__(self, auto_release: bool = True) -> None:
@@ -36,7 +37,7 @@ class EventLog(Handler):
         self.events = []
         return events
 
-    def note(self, event: tuple, stream: Stream | None) -> cython.int:
+    def note(self, event: tuple[Any, ...], stream: Stream | None) -> cython.int:
         self.events.append(event)
         if stream is not None:
             self.streams[stream.id] = stream
@@ -46,24 +47,26 @@ class EventLog(Handler):
 
     def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
         field: Field
-        pairs: list = [(field.name, field.value) for field in block.head.fields]
+        pairs: list[Any] = []
+        for field in block.head.fields:
+            pairs.append((field.name, field.value))
         if block.traceparent is not None:
             pairs.append((b"traceparent", block.traceparent))
         if block.tracestate is not None:
             pairs.append((b"tracestate", block.tracestate))
         if block.grpc_timeout is not None:
             pairs.append((b"grpc-timeout", block.grpc_timeout))
-        return self.note(("headers", stream.id, tuple(pairs), end), stream)
+        return self.note(("headers", stream.id, tuple(pairs), bool(end)), stream)
 
     def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
                 credit: cython.int, end: cython.bint) -> cython.int:
-        self.note(("data", stream.id, bytes(buf[start : start + n]), end), stream)
+        self.note(("data", stream.id, bytes(buf[start : start + n]), bool(end)), stream)
         if self.auto_release and self.conn is not None:
             self.conn.release(stream, credit)
         return 0
 
     def on_reset(self, stream: Stream, code: cython.uint, by_peer: cython.bint) -> cython.int:
-        return self.note(("reset", stream.id, code, by_peer), stream)
+        return self.note(("reset", stream.id, code, bool(by_peer)), stream)
 
     def on_writable(self, stream: Stream | None) -> cython.int:
         return self.note(("writable", stream.id if stream is not None else 0), stream)

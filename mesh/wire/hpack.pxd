@@ -5,11 +5,12 @@ from mesh.wire.blockmemo cimport MAX_MEMO, memorise, recall, skim
 from mesh.wire.fields cimport (
     Field, Name, PER_CALL, STATIC_FIELDS, integer_octets, intern_field, intern_literal, name_prefix, new_field,
     new_name, string_of)
-from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at
+from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 cdef int HEAD_SETS
 cdef list HEADS
 cdef list SCRATCH
+cdef bytearray OUT
 cdef dict PREFIXES
 
 cdef class Head:
@@ -73,6 +74,7 @@ cdef class Encoder:
     cpdef bytes encode(self, Head head)
     cpdef int set_max_table(self, unsigned int size) except -1
 
+cdef bytes encode_fields(list fields)
 cdef Head new_head(list fields)
 cdef Head head_of(list fields, Py_ssize_t n, unsigned long long h)
 cpdef Head make_head(object pairs)

@@ -1,15 +1,16 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """HPACK (RFC 7541) for a proxy: header sections that repeat cost a few comparisons, and are judged once.
 
-What lives here: header sections (`Head`) shared between all calls that repeat them, decoder and encoder. What this must not
-know: streams, connections, routes.
+What lives here: header sections (`Head`) shared between all calls that repeat them, decoder and encoder. What this
+must not know: streams, connections, routes.
 
-A call differs from the one before in `traceparent`, `tracestate` and `grpc-timeout`; everything else mostly repeats. So these
-three are cut out of the section while it is decoded (`Block`), and the rest is looked up: the octets up to the first of the
-three, if no dynamic table is involved; else each literal by the octets that came in (no Huffman decoding, no new object), and
-the section by the sequence of its fields. Equal sections are then one `Head` object, with its validation, its own encoding and
-its owner's `tag` (a route decision) hanging on it, whatever happened to the dynamic table. The caches are shared by the process,
-two-way associative (the less recently used of two makes room) and bounded.
+A call differs from the one before in `traceparent`, `tracestate` and `grpc-timeout`; everything else mostly repeats.
+So these three are cut out of the section while it is decoded (`Block`), and the rest is looked up: the octets up to
+the first of the three, if no dynamic table is involved; else each literal by the octets that came in (no Huffman
+decoding, no new object), and the section by the sequence of its fields. Equal sections are then one `Head` object,
+with its validation, its own encoding and its owner's `tag` (a route decision) hanging on it, whatever happened to the
+dynamic table. The caches are shared by the process, two-way associative (the less recently used of two makes room)
+and bounded.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mesh.wire.errors import HeaderListTooLarge, HpackError
 from mesh.wire.fields import Field, Name
 
 if not cython.compiled:
+    from mesh.wire.blockmemo import MAX_MEMO, memorise, recall, skim
     from mesh.wire.fieldrules import (
         AUTHORITY,
         CONTENT_LENGTH,
@@ -45,7 +47,6 @@ if not cython.compiled:
         digits,
         value_problem,
     )
-    from mesh.wire.blockmemo import MAX_MEMO, memorise, recall, skim
     from mesh.wire.fields import (
         PER_CALL,
         STATIC_FIELDS,
@@ -57,20 +58,23 @@ if not cython.compiled:
         new_name,
         string_of,
     )
-    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at
+    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 HEAD_SETS: int = 512
 HEADS: list[Head | None] = [None] * (2 * HEAD_SETS)
 SCRATCH: list[Field | None] = [None] * 128
+OUT: bytearray = bytearray(1024)
 PREFIXES: dict[bytes, bytes] = {}
 
 @cython.freelist(64)
 @cython.cclass
 class Head:
-    """A header section without its per-call fields; immutable and shared, so that what was derived from it can hang on it.
+    """A header section without its per-call fields; immutable and shared, so that what was derived from it can hang
+    on it.
 
-    The three `…_problem` say why the section is malformed as a request, a response (interim ones too) or a trailer section.
-    `size` is the header list's (RFC 9113, section 6.5.2). `status` 0, `grpc_status` and `content_length` -1, None: not there.
+    The three `…_problem` say why the section is malformed as a request, a response (interim ones too) or a trailer
+    section. `size` is the header list's (RFC 9113, section 6.5.2). `status` 0, `grpc_status` and `content_length` -1,
+    None: not there.
     """
 
     fields: list[Field]
@@ -92,7 +96,7 @@ class Head:
     response_problem: str | None
     trailers_problem: str | None
     tag: Any
-    encoded: bytes | None
+    encoded: bytes
     hash: int
     dropped_names: AbstractSet[bytes] | None
     dropped: Head | None
@@ -135,7 +139,7 @@ class Head:
             if kind == OTHER:
                 continue
             if kind == CONTENT_TYPE:
-                self.is_grpc = value == b"application/grpc" or value[:17] in (b"application/grpc+", b"application/grpc;")
+                self.is_grpc = value[:16] == b"application/grpc" and (len(value) == 16 or value[16] in (0x2B, 0x3B))
             elif kind == GRPC_STATUS:
                 self.grpc_status = digits(value, 2)
                 if self.grpc_status < 0 or self.grpc_status > 16:
@@ -159,7 +163,7 @@ class Head:
         return self.judge(problem, seen, host)
 
     def judge(self, problem: str | None, seen: cython.int, host: bytes | None) -> cython.int:
-        """Set the three problems: those of single fields count in every role, then the rules of RFC 9113, section 8.3."""
+        """Set the three problems: those of fields count in every role, then the rules of RFC 9113, section 8.3."""
         if problem is not None:
             self.request_problem = self.response_problem = self.trailers_problem = problem
             return 0
@@ -195,7 +199,10 @@ class Head:
         if self.dropped is not None and self.dropped_names is names:
             return self.dropped
         field: Field
-        kept: list[Field] = [field for field in self.fields if field.name not in names]
+        kept: list[Any] = []
+        for field in self.fields:
+            if field.name not in names:
+                kept.append(field)
         self.dropped = self if len(kept) == len(self.fields) else new_head(kept)
         self.dropped_names = names
         return self.dropped
@@ -253,15 +260,15 @@ class Decoder:
     def decode(self, buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Block:
         """Decode the header block `buf[start:end]`.
 
-        HpackError: the block can't be decoded, the connection is lost. HeaderListTooLarge: it is over `max_list`, the table is
-        in step.
+        HpackError: the block can't be decoded, the connection is lost. HeaderListTooLarge: it is over `max_list`, the
+        table is in step.
         """
         if start < 0 or end > len(buf) or start > end:
             raise IndexError("block outside the buffer")
         block: Block = Block.__new__(Block)
         block.traceparent = block.tracestate = block.grpc_timeout = None
         head: Head | None = None
-        fields: list = SCRATCH
+        fields: list[Any] = SCRATCH
         n: cython.Py_ssize_t = 0
         h: cython.ulonglong = SEED
         room: cython.Py_ssize_t = self.max_list
@@ -323,7 +330,7 @@ class Decoder:
                 elif name.kind < TRACEPARENT or name.kind > GRPC_TIMEOUT:
                     field = intern_field(name, buf, begin, n_value, first & 0xF0 == 0x10)
                 elif first & 0x40:
-                    field = new_field(name, string_of(buf, begin + n_name, n_value), None, False)
+                    field = new_field(name, string_of(buf, begin + n_name, n_value), b"", False)
                 else:
                     value = string_of(buf, begin + n_name, n_value)
                     opening = False
@@ -398,13 +405,15 @@ class Decoder:
             index -= 61
             if index > self.entries:
                 raise HpackError("index past the dynamic table")
-            return cython.cast(Field, self.ring[(self.inserted - index) & self.mask])
+            field: Field = cython.cast(Field, self.ring[(self.inserted - index) & self.mask])
+            return field
         if index <= 0:
             raise HpackError("index 0")
-        return cython.cast(Field, STATIC_FIELDS[index])
+        field = cython.cast(Field, STATIC_FIELDS[index])
+        return field
 
     def skip_string(self) -> cython.Py_ssize_t:
-        """How many octets the string literal at the position takes, its length included; the position moves behind it."""
+        """How many octets the string literal at the position takes, with its length; the position moves behind it."""
         start: cython.Py_ssize_t = self.position
         n: cython.Py_ssize_t = self.integer(0x7F)
         if n > self.end - self.position:
@@ -427,9 +436,9 @@ class Decoder:
 
     def widen(self) -> cython.int:
         """Double the ring."""
-        old: list = self.ring
+        old: list[Any] = self.ring
         mask: cython.Py_ssize_t = self.mask
-        ring: list = [None] * (2 * len(old))
+        ring: list[Any] = [None] * (2 * len(old))
         i: cython.Py_ssize_t
         for i in range(self.inserted - self.entries, self.inserted):
             ring[i & (2 * mask + 1)] = old[i & mask]
@@ -458,23 +467,23 @@ class Decoder:
 
 
 class Encoder:
-    """The encoding side of one connection. It keeps no dynamic table: a section's encoding is the same on every connection."""
+    """The encoding side of one connection. It keeps no dynamic table: what it makes of a section fits everywhere."""
 
     def __init__(self) -> None:
         self.pending: bool = False
 
     def encode(self, head: Head) -> bytes:
         """The header block of `head`; per-call fields may follow it as `literal()`s."""
-        if head.encoded is None:
-            field: Field
-            head.encoded = b"".join([field.encode() for field in head.fields])
+        if not head.encoded:
+            head.encoded = encode_fields(head.fields)
         if self.pending:
             self.pending = False
             return b"\x20" + head.encoded
         return head.encoded
 
     def set_max_table(self, size: cython.uint) -> cython.int:
-        """The peer's SETTINGS_HEADER_TABLE_SIZE. Once it is below the initial 4,096 octets the peer must hear that we follow.
+        """The peer's SETTINGS_HEADER_TABLE_SIZE. Once it is below the initial 4,096 octets the peer must hear that we
+        follow.
 
         RFC 7541, section 4.2: by a table size update at the start of the next block; ours is to 0, since we use none.
         """
@@ -483,7 +492,22 @@ class Encoder:
         return 0
 
 
-def new_head(fields: list) -> Head:
+def encode_fields(fields: list[Any]) -> bytes:
+    """Their representations, one behind the other."""
+    field: Field
+    n: cython.Py_ssize_t = 0
+    for field in fields:
+        n += len(field.encode())
+    if len(OUT) < n:
+        OUT.extend(bytes(n - len(OUT)))
+    at: cython.Py_ssize_t = 0
+    for field in fields:
+        put_octets(OUT, at, field.encoded)
+        at += len(field.encoded)
+    return octets_of(OUT, 0, n)
+
+
+def new_head(fields: list[Any]) -> Head:
     """A section of these fields, judged."""
     head: Head = Head.__new__(Head)
     head.fields = fields
@@ -494,18 +518,19 @@ def new_head(fields: list) -> Head:
     head.content_length = -1
     head.grpc_message = head.reason = None
     head.request_problem = head.response_problem = head.trailers_problem = None
-    head.tag = head.encoded = head.dropped_names = head.dropped = None
+    head.tag = head.dropped_names = head.dropped = None
+    head.encoded = b""
     head.hash = 0
     head.examine()
     return head
 
 
-def head_of(fields: list, n: cython.Py_ssize_t, h: cython.ulonglong) -> Head:
+def head_of(fields: list[Any], n: cython.Py_ssize_t, h: cython.ulonglong) -> Head:
     """The shared section of the first `n` of `fields`, whose hash is `h`."""
     slot: cython.Py_ssize_t = 2 * (h & (HEAD_SETS - 1))
     way: cython.int
     i: cython.Py_ssize_t
-    known: list
+    known: list[Any]
     head: Head | None
     for way in range(2):
         head = cython.cast(Head, HEADS[slot + way])
@@ -532,12 +557,15 @@ def make_head(pairs: Sequence[tuple[bytes, bytes]]) -> Head:
     """A section of our own making; keep it and use it again. Per-call fields don't belong in it."""
     name: bytes
     value: bytes
-    return new_head([new_field(new_name(name, None), value, None, False) for name, value in pairs])
+    fields: list[Any] = []
+    for name, value in pairs:
+        fields.append(new_field(new_name(name, b""), value, b"", False))
+    return new_head(fields)
 
 
 def literal(name: bytes, value: bytes) -> bytes:
     """A field as a literal without indexing: to be put behind a block of `Encoder.encode`."""
-    prefix: bytes = PREFIXES.get(name)
+    prefix: bytes | None = PREFIXES.get(name)
     if prefix is None:
         prefix = name_prefix(name)
         if len(PREFIXES) < 64:

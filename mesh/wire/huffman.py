@@ -1,11 +1,13 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The Huffman code of HPACK (RFC 7541, section 5.2 and appendix B).
 
-What lives here: the code table and both directions. What this must not know: header fields. The code is canonical (codes of
-one length are consecutive, in the order of their symbols), so the lengths say everything.
+What lives here: the code table and both directions. What this must not know: header fields. The code is canonical
+(codes of one length are consecutive, in the order of their symbols), so the lengths say everything.
 """
 
 from __future__ import annotations
+
+import re
 
 import cython
 
@@ -17,7 +19,7 @@ if not cython.compiled:
 # Code length in bits of symbols 0..255 and of EOS (256); RFC 7541, appendix B.
 LENGTHS: bytearray = bytearray(
     int(length)
-    for length in """
+    for length in re.findall(r"\d+", """
     13 23 28 28 28 28 28 28 28 24 30 28 28 30 28 28 28 28 28 28 28 28 30 28 28 28 28 28 28 28 28 28
     6 10 10 12 13 6 8 11 10 10 8 11 8 6 6 6 5 5 5 6 6 6 6 6 6 6 7 8 15 6 12 10
     13 6 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 8 7 8 13 19 13 14 6
@@ -26,7 +28,7 @@ LENGTHS: bytearray = bytearray(
     22 21 20 22 22 23 23 21 23 22 22 24 21 22 23 23 21 21 22 21 23 22 23 23 20 22 22 22 23 22 22 23
     26 26 20 19 22 23 22 25 26 26 26 27 27 26 24 25 19 21 26 27 27 26 27 24 21 21 26 26 28 27 27 27
     20 24 20 21 22 21 21 23 22 22 25 25 24 24 26 23 26 27 26 26 27 27 27 27 27 28 27 27 27 27 27 26
-    30""".split()
+    30""")
 )
 # Code of each symbol; and per length: its first code, how many there are, and where its symbols start in ORDER.
 CODES: list[int] = [0] * 257
@@ -66,7 +68,7 @@ build_tables()
 def huffman_decode(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
     """The text whose code is the `n` octets at `start`.
 
-    HpackError: EOS inside, padding longer than 7 bits, or padding that is not the beginning of EOS (RFC 7541, section 5.2).
+    HpackError: EOS inside, padding over 7 bits, or padding that is not the beginning of EOS (RFC 7541, section 5.2).
     """
     end: cython.Py_ssize_t = start + n
     if start < 0 or n < 0 or end > len(buf):

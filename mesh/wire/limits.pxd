@@ -4,5 +4,5 @@ cdef class Allowance:
     cdef double rate
     cdef double last
     cdef long long reads
-    cdef bint take(self, double now, long long reads) except -1
-    cdef int give(self, double n) except -1
+    cpdef bint take(self, double now, long long reads) except -1
+    cpdef int give(self, double n) except -1

@@ -6,8 +6,8 @@ cdef unsigned long long MIX
 cdef unsigned long long MASK
 cdef unsigned long long SEED
 
-cdef bytes octets_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
-cdef bint equal_at(bytearray buf, Py_ssize_t start, bytes octets) except -1
-cdef unsigned long long hash_at(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long seed) except? 0
-cdef int put_octets(bytearray buf, Py_ssize_t start, bytes octets) except -1
-cdef int copy_octets(bytearray target, Py_ssize_t at, object source, Py_ssize_t start, Py_ssize_t n) except -1
+cpdef bytes octets_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
+cpdef bint equal_at(bytearray buf, Py_ssize_t start, bytes octets) except -1
+cpdef unsigned long long hash_at(bytearray buf, Py_ssize_t start, Py_ssize_t n, unsigned long long seed) except? 0
+cpdef int put_octets(bytearray buf, Py_ssize_t start, bytes octets) except -1
+cpdef int copy_octets(bytearray target, Py_ssize_t at, object source, Py_ssize_t start, Py_ssize_t n) except -1

@@ -1,8 +1,10 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
+# ruff: noqa: F821 (what only the compiled branches use is declared in octets.pxd)
+# mypy: disable-error-code="name-defined, no-any-return"
 """Reading and writing runs of octets inside buffers, without a temporary object where the C level allows it.
 
-What lives here: the only functions of the codecs that use pointers; each checks its bounds. What this must not know: any
-protocol. The plain-Python branch of each function does the same by slices.
+What lives here: the only functions of the codecs that use pointers; each checks its bounds. What this must not know:
+any protocol. The plain-Python branch of each function does the same by slices.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def equal_at(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.
 
 
 def hash_at(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed: cython.ulonglong) -> cython.ulonglong:
-    """A 64-bit hash of `n` octets for bounded caches. Differs between compiled and plain runs; never leaves the process."""
+    """A 64-bit hash of `n` octets for bounded caches. A plain run has another one; it never leaves the process."""
     if start < 0 or n < 0 or n > len(buf) - start:
         raise IndexError("octets outside the buffer")
     h: cython.ulonglong = seed
@@ -85,7 +87,7 @@ def copy_octets(target: bytearray, at: cython.Py_ssize_t, source: object, start:
         else:
             target[at : at + n] = memoryview(whole)[start : start + n]
     else:
-        other: bytearray = source
+        other: bytearray = source  # type: ignore[assignment]
         if n > len(other) - start:
             raise IndexError("octets outside the buffer")
         if cython.compiled:

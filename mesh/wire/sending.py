@@ -1,11 +1,14 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-"""The sending half of an HTTP/2 connection (RFC 9113, sections 5.2, 6.8): what may go out on which stream, and how much.
+"""The sending half of an HTTP/2 connection (RFC 9113, sections 5.2, 6.8): what may go out on which stream, and how
+much.
 
-What lives here: sending on open streams, flow control both ways, resets, GOAWAY and graceful leave. What this must not know:
-how frames are read, header fields.
+What lives here: sending on open streams, flow control both ways, resets, GOAWAY and graceful leave. What this must
+not know: how frames are read, header fields.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cython
 
@@ -23,7 +26,7 @@ DRAIN_PING: bytes = b"mesh-drn"
 class SendingSide(FrameWriter):
     """What a connection sends, less what it only sends as an answer. Public methods are those of `Connection`."""
 
-    def __init__(self, client: cython.bint, dirty: list | None, settings: Settings) -> None:
+    def __init__(self, client: cython.bint, dirty: list[Any] | None, settings: Settings) -> None:
         FrameWriter.__init__(self, dirty)
         self.client: bool = client
         self.closed: bool = False
@@ -75,9 +78,8 @@ class SendingSide(FrameWriter):
             return 0
         if stream.local_closed or not stream.headers_sent:
             raise StreamStateError("DATA after END_STREAM" if stream.local_closed else "DATA before HEADERS")
-        if n > self.send_window or n > stream.send_window:
-            if n > 0:
-                raise StreamStateError(f"DATA of {n} octets, {self.sendable(stream)} allowed")
+        if n > 0 and (n > self.send_window or n > stream.send_window):
+            raise StreamStateError(f"DATA of {n} octets, {self.sendable(stream)} allowed")
         self.data_frames(stream.id, buf, start, n, end)
         self.send_window -= n
         stream.send_window -= n
@@ -91,7 +93,7 @@ class SendingSide(FrameWriter):
                 self.drop(stream, ENDED)
         return 0
 
-    def release(self, stream: StreamState, credit: cython.int) -> cython.int:
+    def release(self, stream: StreamState | None, credit: cython.int) -> cython.int:
         """`credit` octets told by `on_data` have been consumed; the windows grow by halves. The stream may be dead."""
         if self.closed:
             return 0
@@ -125,7 +127,7 @@ class SendingSide(FrameWriter):
         return 0
 
     def drain(self) -> cython.int:
-        """Leave without losing a request (RFC 9113, section 6.8): warn, and refuse only what comes a round trip later."""
+        """Leave without losing a request (RFC 9113, section 6.8): warn, refuse only what comes a round trip later."""
         if self.closed or self.local_goaway:
             return 0
         if self.client:

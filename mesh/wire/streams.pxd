@@ -16,7 +16,7 @@ cdef class StreamState:
     cdef long long unreleased
     cdef long long expected
     cdef double opened
-    cdef int begin(self, unsigned int stream_id, long long send_window, long long recv_window, double opened) except -1
+    cpdef int begin(self, unsigned int stream_id, long long send_window, long long recv_window, double opened) except -1
 
 cdef class StreamTable:
     cdef list slots
@@ -25,11 +25,11 @@ cdef class StreamTable:
     cdef readonly int count
     cdef bytearray ghosts
     cdef dict resets
-    cdef StreamState find(self, unsigned int stream_id)
-    cdef int add(self, StreamState stream) except -1
-    cdef int remove(self, StreamState stream, int how) except -1
-    cdef int remember(self, unsigned int stream_id, int how) except -1
-    cdef int fate(self, unsigned int stream_id) except -1
-    cdef list streams(self)
+    cpdef StreamState find(self, unsigned int stream_id)
+    cpdef int add(self, StreamState stream) except -1
+    cpdef int remove(self, StreamState stream, int how) except -1
+    cpdef int remember(self, unsigned int stream_id, int how) except -1
+    cpdef int fate(self, unsigned int stream_id) except -1
+    cpdef list streams(self)
 
 cdef unsigned int word_at(bytearray buf, Py_ssize_t at) except? 0xFFFFFFFF

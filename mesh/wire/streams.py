@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The streams of one HTTP/2 connection: their state, and how the last ones ended (RFC 9113, section 5.1).
 
-What lives here: what is known of a stream, the open streams by id, the short memory of closed ones. What this must not know:
-frames, and when a state changes.
+What lives here: what is known of a stream, the open streams by id, the short memory of closed ones. What this must
+not know: frames, and when a state changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OWN_RESET: int = 3
 @cython.freelist(512)
 @cython.cclass
 class StreamState:
-    """What the codec knows of a stream; `h2.Stream` is what users see. Windows in octets, `opened` as in `Connection.now`."""
+    """What the codec knows of a stream; users see `h2.Stream`. Windows in octets, `opened` as `Connection.now`."""
 
     id: int
     owner: Any
@@ -57,7 +57,8 @@ class StreamTable:
     """The open streams of a connection by id, and how the last ones ended."""
 
     def __init__(self) -> None:
-        # Ids in use lie close together, so that id / 2 modulo the size rarely meets another; those that do go to `overflow`.
+        # Ids in use lie close together, so that id / 2 modulo the size rarely meets another; those that do go to
+        # `overflow`.
         self.slots: list[StreamState | None] = [None] * 8
         self.mask: int = 7
         self.overflow: dict[int, StreamState] = {}
@@ -81,7 +82,7 @@ class StreamTable:
             return 0
         self.overflow[stream.id] = stream
         if self.mask < 1023 and len(self.overflow) * 4 > self.mask:
-            every: list = self.streams()
+            every: list[Any] = self.streams()
             each: StreamState
             self.mask = 2 * self.mask + 1
             self.slots = [None] * (self.mask + 1)
@@ -122,9 +123,8 @@ class StreamTable:
             return word & 3
         return OWN_RESET if stream_id in self.resets else 0
 
-    def streams(self) -> list:
-        stream: StreamState | None
-        every: list = [stream for stream in self.slots if stream is not None]
+    def streams(self) -> list[Any]:
+        every: list[Any] = [stream for stream in self.slots if stream is not None]
         every.extend(self.overflow.values())
         return every
 

@@ -11,7 +11,8 @@ cdef class TraceParent:
     cdef readonly int flags
 
 cpdef TraceParent parse_traceparent(bytes value)
-cpdef bytes format_traceparent(unsigned long long trace_hi, unsigned long long trace_lo, unsigned long long span_id, int flags)
+cpdef bytes format_traceparent(unsigned long long trace_hi, unsigned long long trace_lo, unsigned long long span_id,
+                               int flags)
 cpdef bytes limit_tracestate(bytes value)
 cdef bint hex_at(bytes text, Py_ssize_t start, Py_ssize_t n) except -1
 cdef unsigned long long number_at(bytes text, Py_ssize_t start, Py_ssize_t n) except? 0

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-ROOT = Path(os.environ.get("E2E_ROOT") or Path(__file__).resolve().parents[2])
+ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent / "apps"
-SIDECAR = [sys.executable, "-c", "import sys; from mesh.sidecar.app import main; sys.exit(main(sys.argv[1:]))"]
+SIDECAR = [sys.executable, "-m", "mesh.cli", "sidecar"]
 START_DEADLINE = 20.0
 
 T = TypeVar("T")

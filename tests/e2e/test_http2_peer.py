@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -383,6 +384,40 @@ def test_reset_by_the_caller_reaches_the_endpoint(stage: Staged, when: str) -> N
     peer.flush()
     assert peer.answer(peer.request(at.head(GET, (b"x-next", b"1"))))[0][b"x-next"] == b"1"
     assert resets == [h2.errors.ErrorCodes.CANCEL]
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+def test_caller_that_vanishes_resets_its_streams_at_the_endpoint(stage: Staged, how: str) -> None:
+    """In each state of a request; others' requests go on over the same upstream connection."""
+    resets: list[int] = []
+    arrived = threading.Barrier(2)
+
+    def script(peer: Peer) -> None:
+        streams = [peer.wait(h2.events.RequestReceived).stream_id for _ in range(3)]
+        peer.h2.send_headers(streams[2], OK)
+        peer.flush()
+        arrived.wait(5)
+        for stream in streams:
+            resets.append(reset_code(peer, stream))
+        echo(peer, peer.wait(h2.events.RequestReceived))
+
+    at = stage(script)
+    peer, other = at.dial(), at.dial()
+    peer.request(at.head(POST), end=False)
+    half = peer.request(at.head(POST), end=False)
+    peer.h2.send_data(half, b"half")
+    answered = peer.request(at.head(GET))
+    peer.wait(h2.events.ResponseReceived, answered)
+    arrived.wait(5)
+    if how == "half-close":
+        peer.sock.shutdown(socket.SHUT_WR)
+    else:
+        if how == "reset":
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    assert other.answer(other.request(at.head(GET, (b"x-next", b"1"))))[0][b"x-next"] == b"1"
+    assert resets == [h2.errors.ErrorCodes.CANCEL] * 3
+    assert at.backends[0].connections == 1
 
 
 def test_reset_by_the_endpoint_before_its_answer(stage: Staged) -> None:

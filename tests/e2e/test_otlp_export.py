@@ -35,7 +35,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.failures: list[grpc.StatusCode] = []
 
-    def Export(self, request: trace_service_pb2.ExportTraceServiceRequest,  # noqa: N802  gRPC's name
+    def Export(self, request: trace_service_pb2.ExportTraceServiceRequest,
                context: grpc.ServicerContext) -> trace_service_pb2.ExportTraceServiceResponse:
         with self.arrived:
             if self.failures:
@@ -120,7 +120,7 @@ def test_spans_arrive_with_names_attributes_status_events_and_resource(monkeypat
             assert await asyncio.to_thread(collector.wait, 4)
 
         run(telemetry_settings(environ, ()), test)
-        resource = {attribute.key: attribute.value.string_value for attribute in collector.batches[0].resource.attributes}
+        resource = {pair.key: pair.value.string_value for pair in collector.batches[0].resource.attributes}
         assert resource["service.name"] == "front"
         assert resource["service.instance.id"] == "front-0"
         assert resource["deployment.environment.name"] == "test"

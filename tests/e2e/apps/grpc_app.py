@@ -146,6 +146,13 @@ class App:
         return json.dumps({"messages": messages, "bytes": size, "sha256": digest.hexdigest(),
                            "name": self.name}).encode()
 
+    async def reject(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """RESOURCE_EXHAUSTED after the first message, however many follow."""
+        async for _ in requests:
+            break
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "one is enough")
+        return b""
+
     async def chat(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async for request in requests:
             if request == b"die":
@@ -160,6 +167,7 @@ class App:
         methods["Count"] = grpc.unary_stream_rpc_method_handler(self.count)
         methods["Endless"] = grpc.unary_stream_rpc_method_handler(self.endless)
         methods["Collect"] = grpc.stream_unary_rpc_method_handler(self.collect)
+        methods["Reject"] = grpc.stream_unary_rpc_method_handler(self.reject)
         methods["Chat"] = grpc.stream_stream_rpc_method_handler(self.chat)
         return grpc.method_handlers_generic_handler("test.Echo", methods)
 

@@ -26,6 +26,14 @@ def test_repr_shows_the_state():
     assert repr(node) == "<Node cart/a healthy weight=3 in_flight=2 failures=0 ejections=0 until=0>"
 
 
+def test_among_goes_by_identity(node_set):
+    a, b, c = node_set([1, 1, 1]).nodes
+    assert a.among([c, a])
+    assert not b.among([c, a])
+    assert not a.among([])
+    assert not a.among(node_set([1]).nodes)
+
+
 def test_first_reconcile_adds_all_in_the_order_of_names(endpoints):
     nodes = NodeSet()
     given = endpoints([1, 3, 2])

@@ -30,7 +30,8 @@ def test_plain_tables_are_aligned_and_without_colours(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "no services\n"
 
 
-def test_a_terminal_is_shown_the_same_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_shown_the_same_words(capsys: pytest.CaptureFixture[str],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     print_table(["NAME", "HEALTH"], [["cart", ("healthy", "green")]])
     shown = capsys.readouterr().out

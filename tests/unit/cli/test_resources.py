@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import InvalidConfig
 from mesh.cli.resources import parse_weights
+from mesh.errors import InvalidConfig
 from mesh.v1 import registry_pb2
 
 Mesh = Callable[..., Any]
@@ -20,7 +20,7 @@ SHOP = "services:\n  - name: cart\nendpoints:\n  - {service: cart, name: cart-0,
 def applied(request: Any) -> Any:
     outcomes = registry_pb2.AppliedResource
     return registry_pb2.ApplyResponse(revision=7, resources=[
-        *(outcomes(resource=f"service/{service.name}", outcome=outcomes.OUTCOME_CREATED) for service in request.services),
+        *(outcomes(resource=f"service/{each.name}", outcome=outcomes.OUTCOME_CREATED) for each in request.services),
         *(outcomes(resource=f"endpoint/{each.service}/{each.name}", outcome=outcomes.OUTCOME_UNCHANGED)
           for each in request.endpoints)])
 
@@ -53,7 +53,7 @@ def test_apply_standard_input(mesh: Mesh, plane: Any, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("services:\n  - name: cart\n    retry: {max_attempts: 99}\n", "shop.yaml:3: services[0].retry.max_attempts: 99 is"),
+    ("services:\n  - name: cart\n    retry: {max_attempts: 99}\n", "shop.yaml:3: services[0].retry.max_attempts: 99"),
     ("services: [\n", "shop.yaml:2: not YAML"),
     ("", "shop.yaml: holds no resource"),
 ])

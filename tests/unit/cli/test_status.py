@@ -13,7 +13,7 @@ Mesh = Callable[..., Any]
 
 
 def sidecar(name: str, sent: int = 5, acked: int = 5, connected: bool = True, refuses: str = "") -> Any:
-    item = registry_pb2.SidecarStatus(id=name, connected=connected, sent_revision=sent, acked_revision=acked, build="0.1.0")
+    item = registry_pb2.SidecarStatus(id=name, connected=connected, sent_revision=sent, acked_revision=acked, build="1")
     item.last_ack.FromSeconds(int(time.time()) - 61)
     if refuses:
         item.refusals.add(resource="service/stock", version="4", reason=refuses).at.FromSeconds(int(time.time()) - 7)
@@ -32,7 +32,7 @@ def test_all_is_well(mesh: Mesh, plane: Any) -> None:
     lines = done.out.splitlines()
     assert lines[0] == f"Control plane {plane.address} is up, revision 5; 2 sidecars connected."
     assert lines[2].split() == ["SIDECAR", "STATE", "HOLDS", "SENT", "LAST", "ANSWER", "REFUSES", "BUILD"]
-    assert lines[3].startswith("cart/cart-0  up to date  5      5     1m 1s ago")
+    assert lines[3].startswith("cart/cart-0  up to date  5      5     1m ")
     assert lines[5].startswith("web/web-0    gone")
     assert mesh("status", "-o", "json").json["healthy"] is True
 
@@ -49,7 +49,8 @@ def test_a_refusal_is_shown_with_its_reason(mesh: Mesh, plane: Any) -> None:
     assert "cart/cart-0  refusing" in done.out
     lines = done.out.splitlines()
     assert lines[-3] == "Refused, the version before stays in force:"
-    assert lines[-1].startswith("cart/cart-0  service/stock  4        7s ago  protocol 9 is unknown")
+    assert lines[-1].startswith("cart/cart-0  service/stock  4        ")
+    assert lines[-1].endswith("s ago  protocol 9 is unknown")
     shown = mesh("status", "-o", "json")
     assert shown.code == 1
     assert shown.json["healthy"] is False

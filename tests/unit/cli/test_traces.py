@@ -15,8 +15,8 @@ ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @pytest.fixture(autouse=True)
 def _traces(plane: Any) -> None:
-    summary = trace_pb2.TraceSummary(trace_id=ID, root_name="shop.Store/Buy", root_service="storefront", spans=4, errors=1,
-                                     services=["cart", "storefront"])
+    summary = trace_pb2.TraceSummary(trace_id=ID, root_name="shop.Store/Buy", root_service="storefront", spans=4,
+                                     errors=1, services=["cart", "storefront"])
     summary.start.FromNanoseconds(int(time.time() - 65) * 10**9)
     summary.duration.FromMilliseconds(41)
     plane.answers["ListTraces"] = trace_pb2.ListTracesResponse(traces=[summary])
@@ -31,8 +31,9 @@ def _traces(plane: Any) -> None:
 
 def test_traces(mesh: Mesh, plane: Any) -> None:
     done = mesh("traces", "--service", "cart", "--errors", "--min-duration", "250ms", "--limit", "3")
-    assert done.out.splitlines()[1].split() == [ID[:16], "1m", "5s", "ago", "41ms", "4", "1", "storefront", "shop.Store/Buy",
-                                                "cart", "storefront"]
+    row = done.out.splitlines()[1].split()
+    assert (row[0], row[3]) == (ID[:16], "ago")
+    assert row[4:] == ["41ms", "4", "1", "storefront", "shop.Store/Buy", "cart", "storefront"]
     request = plane.asked[0]
     assert (request.service, request.errors_only, request.limit) == ("cart", True, 3)
     assert request.min_duration.ToMilliseconds() == 250
@@ -50,7 +51,8 @@ def test_no_traces(mesh: Mesh, plane: Any) -> None:
 
 def test_a_wrong_duration(mesh: Mesh) -> None:
     done = mesh("traces", "--min-duration", "long")
-    assert (done.code, done.err) == (2, "mesh traces: --min-duration long: 'long' is not a duration: 30s, 250ms, 5m, 1h\n")
+    assert done.code == 2
+    assert done.err == "mesh traces: --min-duration long: 'long' is not a duration: 30s, 250ms, 5m, 1h\n"
 
 
 def test_trace(mesh: Mesh, plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +73,8 @@ def test_trace_as_json(mesh: Mesh) -> None:
         "service": "storefront", "start": "2023-11-14T22:13:20.123456789Z", "start_ns": 1_700_000_000_123_456_789,
         "duration_ns": 41_000_000, "error": True, "status_message": "",
         "attributes": {"a": "1", "b": "2", "mesh.reason": "upstream_reset"}, "resource": {},
-        "events": [{"at": "2023-11-14T22:13:20.124456789Z", "at_ns": 1_700_000_000_124_456_789, "name": "connect_failed",
-                    "attributes": {"mesh.endpoint": "cart/cart-0"}}]}]
+        "events": [{"at": "2023-11-14T22:13:20.124456789Z", "at_ns": 1_700_000_000_124_456_789,
+                    "name": "connect_failed", "attributes": {"mesh.endpoint": "cart/cart-0"}}]}]
 
 
 @pytest.mark.parametrize("given", ["", "4bf", "xyz1", ID + "0", "4bf9.", "../etc"])

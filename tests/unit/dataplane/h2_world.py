@@ -95,7 +95,8 @@ class Peer(asyncio.Protocol):
         self.settings = settings
         self.transport: Any = None
         self.lost = False
-        self.goaway: list[tuple[int | None, int]] = []
+        self.goaway: list[tuple[int, int]] = []
+        self._unread = b""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -107,13 +108,27 @@ class Peer(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        for event in self.conn.receive_data(data):
-            self._on(event)
+        self._unread += data
+        if not self.conn.config.client_side and self._unread[:3] == b"PRI":
+            self._feed(24)
+        while len(self._unread) >= 9:
+            size = 9 + int.from_bytes(self._unread[:3], "big")
+            if len(self._unread) < size:
+                break
+            if self._unread[3] == 7:  # the h2 package takes no frame after GOAWAY, RFC 9113 6.8 has open streams go on
+                self.goaway.append((int.from_bytes(self._unread[9:13], "big"),
+                                    int.from_bytes(self._unread[13:17], "big")))
+                self._unread = self._unread[size:]
+            else:
+                self._feed(size)
         self.flush()
 
+    def _feed(self, size: int) -> None:
+        data, self._unread = self._unread[:size], self._unread[size:]
+        for event in self.conn.receive_data(data):
+            self._on(event)
+
     def _on(self, event: Any) -> None:
-        if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway.append((event.last_stream_id, event.error_code))
         stream_id = getattr(event, "stream_id", None)
         if not stream_id:
             return
@@ -244,6 +259,10 @@ async def world(*scripts: Callable[[Call], object] | Upstream | None, service: S
         for each in made.upstreams:
             each.close()
         await until(lambda: made.hub.transports == 0, "the end of all connections")
+        await until(lambda: not any(node.pool is not None and node.pool.connecting
+                                    for node in made.cluster.nodes.nodes), "the end of all connects")
+        peers = [*made.peers, *(peer for each in made.upstreams for peer in each.peers)]
+        await until(lambda: all(peer.lost for peer in peers), "the end of all peers")
 
 
 async def _unused_port() -> int:

@@ -1,118 +1,19 @@
-"""The sidecar's own gRPC client against grpcio's server, and a scripted HTTP/2 peer for what no server should do."""
+"""The sidecar's own gRPC client: connecting, sharing, deadlines, failover, keepalive, the end of connections."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Iterator
 
-import grpc
-import h2.config
 import h2.connection
 import h2.errors
-import h2.events
 import pytest
-import uvloop
+from rpc_peers import FRAME, OK_HEAD, Methods, Peer, answer, channel_to, run, serving, status_of, until, with_peer
 
-from mesh.balance.rng import Rng
 from mesh.dataplane.h2transport import Hub
-from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
-from mesh.errors import UpstreamError
-
-
-def run(test: Callable[[Hub], Awaitable[None]]) -> None:
-    """Run `test` on a loop of its own; it hangs for 10 s at most."""
-
-    async def main() -> None:
-        async with asyncio.timeout(10):
-            await test(Hub(asyncio.get_running_loop(), Rng(1), Recorder(1)))
-            await asyncio.sleep(0)
-
-    uvloop.run(main())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread or the peer does."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-
-
-async def status_of(call: Awaitable[Any]) -> tuple[int, str]:
-    with pytest.raises(UpstreamError) as caught:
-        await call
-    return caught.value.status, caught.value.message
-
-
-# -- grpcio's server
-
-
-class Methods(grpc.GenericRpcHandler):
-    """What the server can do, by the last part of the path."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[tuple[str, str], ...]] = []
-        self.time_remaining: float | None = None
-        self.cancelled = threading.Event()
-        self.release = threading.Event()
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        name = details.method.rpartition("/")[2]
-        handler = getattr(self, name, None)
-        if handler is None:
-            return None
-        self.seen.append(tuple(details.invocation_metadata))
-        if name == "chat":
-            return grpc.stream_stream_rpc_method_handler(handler)
-        if name in ("many", "watch"):
-            return grpc.unary_stream_rpc_method_handler(handler)
-        return grpc.unary_unary_rpc_method_handler(handler)
-
-    def echo(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.time_remaining = context.time_remaining()
-        return request
-
-    def fail(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "nö: 100 %\nof it")
-        raise AssertionError
-
-    def hang(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        context.add_callback(self.cancelled.set)
-        self.release.wait(5)
-        return b""
-
-    def many(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        for number in range(int(request)):
-            yield b"%06d" % number + bytes(1000)
-
-    def watch(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.add_callback(self.cancelled.set)
-        yield b"first"
-        self.release.wait(5)
-
-    def chat(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        for request in requests:
-            if request == b"fail":
-                context.abort(grpc.StatusCode.DATA_LOSS, "as asked")
-            yield request.upper()
-
-
-@contextmanager
-def serving(port: int = 0) -> Iterator[tuple[int, Methods]]:
-    methods = Methods()
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[methods], options=[("grpc.so_reuseport", 0)])
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    try:
-        yield port, methods
-    finally:
-        methods.release.set()
-        server.stop(None).wait()
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +28,6 @@ def server(shared: tuple[int, Methods]) -> tuple[int, Methods]:
     shared[1].release.clear()
     shared[1].seen.clear()
     return shared
-
-
-@asynccontextmanager
-async def channel_to(hub: Hub, *ports: int, **options: float) -> AsyncIterator[Channel]:
-    channel = Channel(hub, [("127.0.0.1", port) for port in ports], **options)
-    try:
-        yield channel
-    finally:
-        await channel.close()
 
 
 def test_unary_with_metadata_and_deadline(server: tuple[int, Methods]) -> None:
@@ -176,18 +68,6 @@ def test_many_concurrent_calls_share_one_connection(server: tuple[int, Methods])
     run(test)
 
 
-def test_errors_carry_status_and_text(server: tuple[int, Methods]) -> None:
-    async def test(hub: Hub) -> None:
-        async with channel_to(hub, server[0]) as channel:
-            status, message = await status_of(channel.unary("/t.T/fail", b"", 3.0))
-            assert status == 9
-            assert message == f"127.0.0.1:{server[0]}/t.T/fail: nö: 100 %\nof it"
-            assert (await status_of(channel.unary("/t.T/nothing", b"", 3.0)))[0] == 12
-            assert await channel.unary("/t.T/echo", b"still", 3.0) == b"still"
-
-    run(test)
-
-
 def test_deadline_cancels_at_the_server(server: tuple[int, Methods]) -> None:
     port, methods = server
 
@@ -210,65 +90,6 @@ def test_cancelled_caller_cancels_at_the_server(server: tuple[int, Methods]) -> 
             assert await asyncio.to_thread(methods.cancelled.wait, 3)
             with pytest.raises(asyncio.CancelledError):
                 await task
-
-    run(test)
-
-
-def test_bidirectional_stream(server: tuple[int, Methods]) -> None:
-    async def test(hub: Hub) -> None:
-        async with channel_to(hub, server[0]) as channel:
-            call = await channel.stream("/t.T/chat", [("x", "y")])
-            for word in (b"one", b"two"):
-                await call.send(word)
-                assert await anext(call) == word.upper()
-            call.send_nowait(b"three")
-            call.end_sending()
-            assert [message async for message in call] == [b"THREE"]
-            with pytest.raises(UpstreamError, match="is over"):
-                await call.send(b"late")
-            call.cancel()
-
-    run(test)
-
-
-def test_stream_error_after_messages(server: tuple[int, Methods]) -> None:
-    async def test(hub: Hub) -> None:
-        async with channel_to(hub, server[0]) as channel:
-            call = await channel.stream("/t.T/chat")
-            call.send_nowait(b"fine")
-            call.send_nowait(b"fail")
-            assert await anext(call) == b"FINE"
-            status, message = await status_of(anext(call))
-            assert (status, message.rpartition(": ")[2]) == (15, "as asked")
-            assert (await status_of(anext(call)))[0] == 15
-
-    run(test)
-
-
-def test_slow_reader_holds_the_sender_back_and_loses_nothing(server: tuple[int, Methods]) -> None:
-    async def test(hub: Hub) -> None:
-        async with channel_to(hub, server[0]) as channel:
-            call = await channel.stream("/t.T/many")
-            call.send_nowait(b"3000", end=True)
-            await asyncio.sleep(0.05)  # 3 MB would be here by now if nothing held them back
-            numbers = [int(message[:6]) async for message in call]
-            assert numbers == list(range(3000))
-
-    run(test)
-
-
-def test_cancel_reaches_the_server(server: tuple[int, Methods]) -> None:
-    port, methods = server
-
-    async def test(hub: Hub) -> None:
-        async with channel_to(hub, port) as channel:
-            call = await channel.stream("/t.T/watch")
-            call.send_nowait(b"", end=True)
-            assert await anext(call) == b"first"
-            call.cancel()
-            call.cancel()
-            assert (await status_of(anext(call)))[0] == 1
-            assert await asyncio.to_thread(methods.cancelled.wait, 3)
 
     run(test)
 
@@ -329,143 +150,6 @@ def test_closed_channel() -> None:
     run(test)
     with pytest.raises(ValueError, match="needs a target"):
         Channel(None, [])  # type: ignore[arg-type]
-
-
-# -- a scripted peer
-
-
-class Peer(asyncio.Protocol):
-    """An HTTP/2 server (hyper-h2) that answers the n-th request of a connection with the n-th step of its script."""
-
-    def __init__(self, script: list[Callable[[h2.connection.H2Connection, int], None]], ping_acks: bool = True) -> None:
-        self.script = list(script)
-        self.ping_acks = ping_acks
-        self.pings = 0
-        self.resets: list[int] = []
-        self.lost = asyncio.get_running_loop().create_future()
-        config = h2.config.H2Configuration(client_side=False, validate_outbound_headers=False)
-        self.conn = h2.connection.H2Connection(config)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.conn.initiate_connection()
-        self.flush()
-
-    def flush(self) -> None:
-        self.transport.write(self.conn.data_to_send())
-
-    def data_received(self, data: bytes) -> None:
-        for event in self.conn.receive_data(data):
-            if isinstance(event, h2.events.PingReceived):
-                self.pings += 1
-                if not self.ping_acks:
-                    self.conn.clear_outbound_data_buffer()
-            elif isinstance(event, h2.events.RequestReceived) and self.script:
-                self.script.pop(0)(self.conn, event.stream_id)
-            elif isinstance(event, h2.events.StreamReset):
-                self.resets.append(event.error_code)
-        self.flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(None)
-
-
-Step = Callable[[h2.connection.H2Connection, int], None]
-OK_HEAD = [(":status", "200"), ("content-type", "application/grpc")]
-
-
-def answer(*parts: Any, end: bool = True) -> Step:
-    """Header lists and bytes, sent one after the other; the last ends the stream."""
-
-    def step(conn: h2.connection.H2Connection, stream: int) -> None:
-        for number, part in enumerate(parts):
-            last = end and number == len(parts) - 1
-            if isinstance(part, bytes):
-                conn.send_data(stream, part, end_stream=last)
-            else:
-                conn.send_headers(stream, part, end_stream=last)
-
-    return step
-
-
-def with_peer(test: Callable[[Channel, Peer], Awaitable[None]], *script: Step, ping_acks: bool = True,
-              **options: float) -> None:
-    async def main(hub: Hub) -> None:
-        peers: list[Peer] = []
-
-        def accept() -> Peer:
-            peers.append(Peer(list(script), ping_acks))
-            return peers[-1]
-
-        server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
-        async with server, channel_to(hub, server.sockets[0].getsockname()[1], **options) as channel:
-            await channel.connect()
-            await test(channel, peers[0])
-        for peer in peers:
-            await peer.lost
-
-    run(main)
-
-
-FRAME = b"\x00\x00\x00\x00\x02hi"
-
-
-@pytest.mark.parametrize(("step", "status", "says"), [
-    (answer([(":status", "503")]), 14, "HTTP status 503"),
-    (answer([(":status", "404")]), 12, "HTTP status 404"),
-    (answer([(":status", "401")], b"no"), 16, "HTTP status 401"),
-    (answer([(":status", "503"), ("grpc-status", "8"), ("grpc-message", "a%20b")]), 8, "a b"),
-    (answer([*OK_HEAD, ("grpc-status", "5")]), 5, "no message"),
-    (answer([(":status", "200"), ("content-type", "text/html")], b"<html>"), 2, "not application/grpc"),
-    (answer(OK_HEAD, FRAME), 13, "ended without trailers"),
-    (answer(OK_HEAD, FRAME, [("x", "y")]), 2, "no grpc-status"),
-    (answer(OK_HEAD, FRAME, [("grpc-status", "many")]), 2, "no message"),
-    (answer(OK_HEAD, FRAME[:-1], [("grpc-status", "0")]), 13, "cut off"),
-    (answer(OK_HEAD, FRAME + FRAME, [("grpc-status", "0")]), 12, "more than one message"),
-    (answer(OK_HEAD, [("grpc-status", "0")]), 12, "no message came back"),
-    (answer(OK_HEAD, b"\x01" + FRAME[1:], [("grpc-status", "0")]), 13, "compress"),
-    (answer(OK_HEAD, b"\x00\x7f\xff\xff\xff", end=False), 13, "message of 2147483647"),
-    (lambda conn, stream: conn.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM), 14, "REFUSED_STREAM"),
-    (lambda conn, stream: conn.reset_stream(stream, h2.errors.ErrorCodes.CANCEL), 1, "CANCEL"),
-    (lambda conn, stream: conn.reset_stream(stream, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM), 8, "ENHANCE_YOUR_CALM"),
-    (lambda conn, stream: conn.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR), 13, "INTERNAL_ERROR"),
-])
-def test_odd_answers(step: Step, status: int, says: str) -> None:
-    async def test(channel: Channel, peer: Peer) -> None:
-        seen = await status_of(channel.unary("/t.T/x", b"", 3.0))
-        assert seen[0] == status
-        assert says in seen[1]
-        assert await channel.unary("/t.T/x", b"", 3.0) == b"hi"  # on the same connection
-
-    with_peer(test, step, answer(OK_HEAD, FRAME, [("grpc-status", "0")]))
-
-
-def test_interim_responses_are_skipped() -> None:
-    async def test(channel: Channel, peer: Peer) -> None:
-        assert await channel.unary("/t.T/x", b"", 3.0) == b"hi"
-
-    with_peer(test, answer([(":status", "103"), ("link", "x")], OK_HEAD, FRAME, [("grpc-status", "0")]))
-
-
-def test_an_early_ok_resets_the_unfinished_request() -> None:
-    async def test(channel: Channel, peer: Peer) -> None:
-        call = await channel.stream("/t.T/x")
-        assert [message async for message in call] == [b"hi"]
-        await until(lambda: bool(peer.resets))
-
-    with_peer(test, answer(OK_HEAD, FRAME, [("grpc-status", "0")]))
-
-
-def test_connection_lost_in_mid_call() -> None:
-    async def test(channel: Channel, peer: Peer) -> None:
-        call = await channel.stream("/t.T/x")
-        assert await anext(call) == b"hi"
-        peer.transport.close()
-        status, message = await status_of(anext(call))
-        assert status == 14
-        assert message.endswith("/t.T/x: the connection broke")
-
-    with_peer(test, answer(OK_HEAD, FRAME, end=False))
 
 
 def test_goaway_finishes_old_calls_and_sends_new_ones_elsewhere() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import select
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,8 +49,19 @@ def ending(pid: int) -> Iterator[Callable[[], bool]]:
         os.close(watched)
 
 
-def test_free_ports_are_distinct() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_free_ports_are_distinct_and_not_the_kernels_to_give() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert max(ports) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+def test_too_few_free_ports_are_named(tmp_path: Path) -> None:
+    (tmp_path / "range").write_text("10002\t60999\n")
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # taken by somebody else, which is as good
+            taken.bind(("127.0.0.1", 10_000))
+        with pytest.raises(ProcessFailed, match=r"2 free ports are needed in 10000\.\.10001, and [01] are free"):
+            free_ports(2, tmp_path / "range")
 
 
 def test_descendants_parents_first(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console
 
 from mesh.demo import story
@@ -61,7 +62,7 @@ class PaperShop:
     async def retries(self) -> int:
         return 0
 
-    async def command(self, *words: str) -> str:
+    async def command(self, *words: str, columns: int = 120) -> str:
         if words[0] == "weight":
             self.current = {name: int(weight) for name, _, weight in (word.partition("=") for word in words[2:])}
         return "waterfall of " + words[-1]
@@ -72,10 +73,13 @@ class PaperShop:
     async def heard(self, since: float) -> set[str]:
         return set() if self.fault == "stays away" else set(self.instances) - self.down
 
+    async def export(self, span: ReadableSpan) -> None:
+        assert f"{span.context.trace_id:032x}" == self.traced
+
     async def trace(self, trace_id: str) -> list[tuple[str, str, str]]:
         if self.fault == "loses spans" or trace_id != self.traced:
             return []
-        return [("storefront", "1", "x"), ("cart", "2", "1"), ("payment", "3", "1")]
+        return [("customer", "0", ""), ("storefront", "1", "0"), ("cart", "2", "1"), ("payment", "3", "1")]
 
 
 def told(monkeypatch: pytest.MonkeyPatch, fault: str) -> tuple[list[Promise], str]:

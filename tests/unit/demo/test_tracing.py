@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from mesh.demo.process import free_ports
-from mesh.demo.tracing import GrpcSpanExporter, provider
+from mesh.demo.tracing import GrpcSpanExporter, customer_span, provider
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -46,6 +46,16 @@ def test_spans_arrive_with_their_service(collector: tuple[Collector, int], monke
     resource = made.requests[0].resource_spans[0]
     assert {item.key: item.value.string_value for item in resource.resource.attributes}["service.name"] == "storefront"
     assert [span.name for span in resource.scope_spans[0].spans] == ["place order"]
+
+
+def test_a_customers_span_is_a_root(collector: tuple[Collector, int]) -> None:
+    made, port = collector
+    exporter = GrpcSpanExporter(f"127.0.0.1:{port}")
+    assert exporter.export([customer_span(0xABC, 0xDEF, 1_000, 2_000)]) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    span = made.requests[0].resource_spans[0].scope_spans[0].spans[0]
+    assert (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id) == (f"{0xABC:032x}", f"{0xDEF:016x}", b"")
+    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (1_000, 2_000)
 
 
 def test_a_dead_collector_costs_only_the_batch() -> None:

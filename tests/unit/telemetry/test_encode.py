@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 
 from mesh.dataplane.record import Record
@@ -53,6 +54,10 @@ def canonical(request: ExportTraceServiceRequest) -> ExportTraceServiceRequest:
     return request
 
 
+def spans_of(request: bytes) -> list[Span]:
+    return list(ExportTraceServiceRequest.FromString(request).resource_spans[0].scope_spans[0].spans)
+
+
 ENCODER = SpanEncoder(RESOURCE)  # shared by all examples, so that templates are met again
 
 
@@ -60,7 +65,11 @@ ENCODER = SpanEncoder(RESOURCE)  # shared by all examples, so that templates are
 @settings(deadline=None)
 @given(batch=st.lists(FIELDS.map(build), min_size=1, max_size=4))
 def test_equals_the_sdk_encoder(batch: list[Record]) -> None:
-    ours = ENCODER.request([ENCODER.span(record) for record in batch])
+    for record in batch:
+        ENCODER.add(record)
+    assert ENCODER.count == len(batch)
+    ours = ENCODER.take()
+    assert (ENCODER.count, ENCODER.size) == (0, 0)
     theirs = encode_spans([readable_span(record, RESOURCE) for record in batch])
     assert canonical(ExportTraceServiceRequest.FromString(ours)) == canonical(theirs)
 
@@ -68,22 +77,37 @@ def test_equals_the_sdk_encoder(batch: list[Record]) -> None:
 def test_templates_are_bounded() -> None:
     encoder = SpanEncoder(RESOURCE)
     for number in range(MAX_TEMPLATES + 5):
-        encoder.span(build({"protocol": 2, "path": b"/s/%d" % number}))
-    again = build({"protocol": 2, "path": b"/s/0"})
-    span = ExportTraceServiceRequest.FromString(encoder.request([encoder.span(again)])
-                                                ).resource_spans[0].scope_spans[0].spans[0]
-    assert span.name == "s/0"
+        encoder.add(build({"protocol": 2, "path": b"/s/%d" % number}))
+    encoder.take()
+    encoder.add(build({"protocol": 2, "path": b"/s/0"}))
+    assert spans_of(encoder.take())[0].name == "s/0"
 
 
 def test_http_paths_share_a_template_and_keep_their_own_path() -> None:
     encoder = SpanEncoder(RESOURCE)
-    spans = [encoder.span(build({"protocol": 1, "method": b"GET", "path": path})) for path in (b"/a", b"/b")]
-    request = ExportTraceServiceRequest.FromString(encoder.request(spans))
+    for path in (b"/a", b"/b"):
+        encoder.add(build({"protocol": 1, "method": b"GET", "path": path}))
     assert [[attribute.value.string_value for attribute in span.attributes if attribute.key == "url.path"]
-            for span in request.resource_spans[0].scope_spans[0].spans] == [["/a"], ["/b"]]
+            for span in spans_of(encoder.take())] == [["/a"], ["/b"]]
+
+
+def test_a_batch_grows_as_far_as_it_must() -> None:
+    encoder = SpanEncoder(RESOURCE)
+    for number in range(1, 2001):
+        encoder.add(build({"protocol": 2, "path": b"/shop.Cart/Add", "span_id": number}))
+    assert encoder.size > 200_000
+    assert [int.from_bytes(span.span_id, "big") for span in spans_of(encoder.take())] == list(range(1, 2001))
+
+
+def test_a_record_that_can_not_be_encoded_leaves_the_batch_as_it_was() -> None:
+    encoder = SpanEncoder(RESOURCE)
+    encoder.add(build({"span_id": 1}))
+    with pytest.raises(ValueError, match="unpack"):
+        encoder.add(build({"events": [()]}))
+    encoder.add(build({"span_id": 2}))
+    assert [int.from_bytes(span.span_id, "big") for span in spans_of(encoder.take())] == [1, 2]
 
 
 def test_an_empty_request_is_valid() -> None:
     encoder = SpanEncoder(RESOURCE)
-    request = ExportTraceServiceRequest.FromString(encoder.request([]))
-    assert len(request.resource_spans[0].scope_spans[0].spans) == 0
+    assert spans_of(encoder.take()) == []

@@ -238,7 +238,7 @@ def test_a_record_that_can_not_be_encoded_costs_itself_only(caplog: pytest.LogCa
         world.channel.answers.append(OK)
         world.record(1)
         bad = Record()
-        bad.start_ns = -1
+        bad.events = [()]  # type: ignore[list-item]
         world.recorder.add(bad)
         world.record(1)
         await world.flush()

@@ -76,7 +76,7 @@ def test_endpoints_wait_behind_services_that_can_not_be_sent_yet(monkeypatch):
 
 def test_a_response_names_the_revision_when_nothing_is_left_after_it():
     world = World()
-    world.register("a")
+    world.register("a", wake=False)
     world.start()
     first, second = world.next(), world.next()
     assert (first.system_version_info, second.system_version_info) == ("0", "101")
@@ -91,7 +91,7 @@ def test_a_response_names_the_revision_when_nothing_is_left_after_it():
 
 def test_the_report_follows_what_is_sent_and_answered():
     world = World()
-    world.register("a")
+    world.register("a", wake=False)
     world.start()
     assert (world.report().sent_revision, world.report().acked_revision) == (0, 0)
     first, second = world.next(), world.next()

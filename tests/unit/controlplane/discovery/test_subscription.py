@@ -53,7 +53,8 @@ class World:
         self.request(response_nonce=str(self.nonce if nonce is None else nonce))
 
     def nack(self, message: str, nonce: int | None = None) -> None:
-        self.request(response_nonce=str(self.nonce if nonce is None else nonce), error_detail=Status(code=3, message=message))
+        self.request(response_nonce=str(self.nonce if nonce is None else nonce),
+                     error_detail=Status(code=3, message=message))
 
 
 def test_what_was_acknowledged_is_not_sent_again():

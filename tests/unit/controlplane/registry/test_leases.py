@@ -22,8 +22,7 @@ def tick(leases: Leases, start: float, end: float, *, beating: tuple[str, ...] =
 
 
 def granted(*names: str, now: float = 0.0, ttl: float = 10.0) -> Leases:
-    leases = Leases()
-    leases.due(now)
+    leases = Leases(now)
     for name in names:
         leases.grant(Lease(name, ttl), ("cart", name), now)
     return leases
@@ -59,6 +58,12 @@ def test_a_stall_of_the_control_plane_gives_everybody_a_fresh_time_to_live():
     assert leases.due(wake) == []
     assert tick(leases, wake, wake + 9.75) == {}
     assert set(tick(leases, wake + 9.75, wake + 10.5)) == {("cart", "a"), ("cart", "b")}
+
+
+def test_a_stall_right_after_the_start_is_one_too():
+    leases = granted("a", ttl=1.0)
+    assert leases.due(2.5) == []
+    assert tick(leases, 2.5, 4.0) == {("cart", "a"): 3.5}
 
 
 def test_a_late_tick_below_the_stall_limit_is_no_stall():

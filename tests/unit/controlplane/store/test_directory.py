@@ -21,5 +21,5 @@ def test_a_directory_is_made_and_held_by_one_at_a_time(tmp_path):
 def test_a_file_in_its_place_is_a_clear_error(tmp_path):
     path = tmp_path / "data"
     path.write_text("x")
-    with pytest.raises(InvalidConfig, match="--data-dir .*data: File exists"):
+    with pytest.raises(InvalidConfig, match=r"--data-dir .*data: File exists"):
         DataDirectory(path)

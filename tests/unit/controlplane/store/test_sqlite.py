@@ -8,18 +8,20 @@ from controlplane.errors import Conflict, StoreError
 from controlplane.registry import Lease, Registry, Stated
 from controlplane.store.memory import MemoryStore
 from controlplane.store.sqlite import SqliteStore
-from mesh.model import BalancePolicy, Algorithm, Endpoint, Health, Locality, Protocol, RetryPolicy, Service
+from mesh.model import Algorithm, BalancePolicy, Endpoint, Health, Locality, Protocol, RetryPolicy, Service
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path):
     return tmp_path / "registry.sqlite"
 
 
 def history(registry: Registry):
     """Changes that touch every column."""
-    service = Service("cart", Protocol.HTTP2, BalancePolicy(Algorithm.RANDOM), RetryPolicy(codes=frozenset(("INTERNAL",))))
-    static = Endpoint("cart", "static", "10.0.0.1", 80, 0, Locality("eu", "a"), Health.UNHEALTHY, (("a", "1"), ("b", "2")))
+    service = Service("cart", Protocol.HTTP2, BalancePolicy(Algorithm.RANDOM),
+                      RetryPolicy(codes=frozenset(("INTERNAL",))))
+    static = Endpoint("cart", "static", "10.0.0.1", 80, 0, Locality("eu", "a"), Health.UNHEALTHY,
+                      (("a", "1"), ("b", "2")))
     yield registry.apply([service, Service("pay")], [Stated(static)], dry_run=False, now=0.0)[0]
     yield registry.register(Endpoint("cart", "c-0", "::1", 81), Protocol.GRPC, Lease("l", 12.5, "cart/c-0"), 0.0)
     yield registry.set_weights("cart", {"c-0": 7, "static": 1}, 0.0)
@@ -85,7 +87,8 @@ def test_durability_settings(path):
     store.close()
 
 
-@pytest.mark.parametrize("content", [b"this is no database at all, far from it" * 50, b"SQLite format 3\x00" + b"\xff" * 5000])
+@pytest.mark.parametrize("content", [
+    b"this is no database at all, far from it" * 50, b"SQLite format 3\x00" + b"\xff" * 5000])
 def test_a_file_that_is_no_database_is_refused_with_its_name(path, content):
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"registry\.sqlite: "):

@@ -1,0 +1,150 @@
+"""The runtime of a service: news put in force without losing what survivors have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from h2_world import GRPC, answered, run, until, world
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import Recorder
+from mesh.model import (
+    Algorithm,
+    BalancePolicy,
+    Endpoint,
+    Health,
+    OutlierPolicy,
+    RetryPolicy,
+    Service,
+    TimeoutPolicy,
+)
+
+
+def at(name: str, port: int = 1000, **more: Any) -> Endpoint:
+    return Endpoint("cart", name, "127.0.0.1", port, **more)
+
+
+def made(clock: Any = None) -> Cluster:
+    return Cluster(Hub(None, Rng(1), Recorder(), clock or (lambda: 100.0), lambda: 0), "cart")
+
+
+def test_known_needs_both_words_or_the_word_that_there_is_none() -> None:
+    cluster = made()
+    assert not cluster.known()
+    cluster.update_service(Service("cart"))
+    assert not cluster.known()
+    cluster.update_endpoints([])
+    assert cluster.known()
+    gone = made()
+    gone.update_service(None)
+    assert gone.known()
+    assert gone.service is None
+
+
+def test_survivors_keep_their_state() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart"))
+    cluster.update_endpoints([at("a"), at("b")])
+    node = cluster.nodes.by_name["a"]
+    node.in_flight = 3
+    cluster.update_endpoints([at("a", weight=5), at("c")])
+    assert cluster.nodes.by_name["a"] is node
+    assert (node.in_flight, node.weight) == (3, 5)
+    assert set(cluster.nodes.by_name) == {"a", "c"}
+
+
+@pytest.mark.parametrize("endpoint", [at("a", weight=0), at("a", health=Health.DRAINING),
+                                      at("a", health=Health.UNHEALTHY)])
+def test_what_must_not_be_picked_is_not(endpoint: Endpoint) -> None:
+    cluster = made()
+    cluster.update_service(Service("cart"))
+    cluster.update_endpoints([endpoint])
+    assert cluster.pick(0, None) is None
+    cluster.update_endpoints([endpoint, at("b")])
+    assert {cluster.pick(key, None).endpoint.name for key in range(20)} == {"b"}
+
+
+def test_a_new_policy_replaces_the_picker_and_its_name() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN)))
+    cluster.update_endpoints([at("a"), at("b")])
+    assert cluster.why == "round_robin"
+    cluster.update_service(Service("cart", balance=BalancePolicy(Algorithm.WEIGHTED_ROUND_ROBIN),
+                                   retry=RetryPolicy(max_attempts=7), timeout=TimeoutPolicy(connect=0.5)))
+    assert (cluster.why, cluster.max_attempts, cluster.connect_timeout) == ("weighted_round_robin", 7, 0.5)
+    assert cluster.pick(0, None) is not None
+
+
+def test_an_unchanged_policy_keeps_the_budget() -> None:
+    cluster = made()
+    service = Service("cart")
+    cluster.update_service(service)
+    budget = cluster.budget
+    cluster.update_service(Service("cart"))
+    assert cluster.budget is budget
+
+
+def test_consecutive_failures_eject_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    now = [100.0]
+    hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: 0)
+    cluster = Cluster(hub, "cart")
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=3, base_ejection_time=30)))
+    cluster.update_endpoints([at("a"), at("b"), at("c")])
+    bad = cluster.nodes.by_name["a"]
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            cluster.failed(bad)
+    assert "ejected cart/a for 30 s" in caplog.text
+    assert {cluster.pick(key, None).endpoint.name for key in range(30)} == {"b", "c"}
+    now[0] += 31
+    hub.touch()
+    assert {cluster.pick(key, None).endpoint.name for key in range(50)} == {"a", "b", "c"}
+    statistics = cluster.statistics()
+    assert statistics["endpoints"]["a"]["ejections"] == 1
+
+
+def test_a_success_ends_the_count() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=2)))
+    cluster.update_endpoints([at("a"), at("b")])
+    node = cluster.nodes.by_name["a"]
+    for _ in range(5):
+        cluster.failed(node)
+        cluster.succeeded(node)
+    assert node.consecutive_failures == 0
+    assert node.ejections == 0
+
+
+def test_an_endpoint_that_leaves_finishes_what_it_has() -> None:
+    async def main() -> None:
+        service = Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN))
+        async with world(None, None, service=service) as w:
+            call = (await w.client()).request(GRPC)
+            await until(lambda: w.upstreams[0].calls)
+            w.cluster.update_endpoints([w.cluster.endpoints["b"]])
+            await asyncio.sleep(0)
+            assert not w.upstreams[0].peers[0].lost
+            w.upstreams[0].calls[0].answer(b"done")
+            await answered(call)
+            assert call.body == b"done"
+            await until(lambda: w.upstreams[0].peers[0].lost)
+
+    run(main)
+
+
+def test_an_endpoint_that_moves_is_called_at_its_new_address() -> None:
+    async def main() -> None:
+        service = Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN))
+        async with world(lambda call: call.answer(b"old"), lambda call: call.answer(b"new"), service=service) as w:
+            w.cluster.update_endpoints([at("a", w.upstreams[0].port)])
+            client = await w.client()
+            assert (await answered(client.request(GRPC))).body == b"old"
+            w.cluster.update_endpoints([at("a", w.upstreams[1].port)])
+            assert (await answered(client.request(GRPC))).body == b"new"
+
+    run(main)

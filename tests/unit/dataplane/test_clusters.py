@@ -1,0 +1,64 @@
+"""The table of services: found by name or authority, subscribed to once, bounded against made-up names."""
+
+from __future__ import annotations
+
+from mesh.balance.rng import Rng
+from mesh.dataplane import clusters as module
+from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import Recorder
+from mesh.model import Endpoint, Service
+
+
+def made() -> tuple[Clusters, list[str]]:
+    asked: list[str] = []
+    return Clusters(Hub(None, Rng(1), Recorder(), lambda: 1.0, lambda: 0), asked.append), asked
+
+
+def test_a_service_is_asked_for_once() -> None:
+    clusters, asked = made()
+    first = clusters.get("cart")
+    assert clusters.get("cart") is first
+    assert clusters.cluster_for(b"cart:8080") is first
+    assert clusters.cluster_for(b"cart.mesh") is first
+    assert asked == ["cart"]
+
+
+def test_what_names_no_service_has_no_cluster() -> None:
+    clusters, asked = made()
+    for authority in (None, b"", b"Not A Name", b"-x", b"a" * 100):
+        assert clusters.cluster_for(authority) is None
+    assert asked == []
+
+
+def test_news_reaches_the_cluster_and_strangers_are_ignored() -> None:
+    clusters, _ = made()
+    cart = clusters.get("cart")
+    clusters.on_service("cart", Service("cart"))
+    clusters.on_endpoints("cart", {"a": Endpoint("cart", "a", "127.0.0.1", 1)})
+    clusters.on_service("other", Service("other"))
+    clusters.on_endpoints("other", {})
+    clusters.check(Service("cart"))
+    assert cart.known()
+    assert list(cart.endpoints) == ["a"]
+    assert [each["service"] for each in clusters.statistics()] == ["cart"]
+
+
+def test_made_up_names_do_not_fill_the_memory() -> None:
+    clusters, _ = made()
+    module_bound = module.MAX_CLUSTERS
+    real = clusters.get("cart")
+    clusters.on_service("cart", Service("cart"))
+    for n in range(3 * module_bound):
+        clusters.cluster_for(b"made-up-%d" % n)
+        clusters.on_service(f"made-up-{n}", None)
+    assert len(clusters.statistics()) <= module_bound + 1
+    assert clusters.get("cart") is real
+
+
+def test_names_that_nobody_answers_for_are_bounded_too() -> None:
+    clusters, _ = made()
+    for n in range(3 * module.MAX_CLUSTERS):
+        clusters.cluster_for(b"silent-%d" % n)
+    assert len(clusters.statistics()) <= 2 * module.MAX_CLUSTERS
+    assert clusters.cluster_for(b"one-more") is None

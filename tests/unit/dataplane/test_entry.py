@@ -1,0 +1,62 @@
+"""Sampling and the ids of records, as the listener decides them."""
+
+from __future__ import annotations
+
+import pytest
+from h2_world import GRPC, answered, run, until, world
+from test_exchange import PARENT, cart, echo
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import CLIENT, Record, Recorder
+
+
+def connection(**sampler: object) -> tuple[Recorder, Record]:
+    recorder = Recorder()
+    entry = Entry(Hub(None, Rng(3), recorder, lambda: 1.0, lambda: 0), CLIENT, None, None,
+                  sampler.get("tracing", True), True, sampler.get("always", True), sampler.get("bound", 0))
+    record = Record()
+    entry.add_connection(record)
+    return recorder, record
+
+
+def test_a_tcp_connection_is_a_trace_of_its_own() -> None:
+    recorder, record = connection()
+    assert recorder.drain(10) == [record]
+    assert record.trace_hi
+    assert record.span_id
+    assert record.parent_id == 0
+    assert record.trace_flags == 1
+
+
+@pytest.mark.parametrize(("sampler", "kept"), [
+    ({"always": False, "bound": 0}, 0), ({"always": False, "bound": 2**64 - 1}, 1), ({"tracing": False}, 0)])
+def test_the_ratio_decides_about_roots(sampler: dict[str, object], kept: int) -> None:
+    recorder, _ = connection(**sampler)
+    assert len(recorder.drain(10)) == kept
+
+
+@pytest.mark.parametrize(("parent_based", "root_always", "flag", "sampled"), [
+    (True, False, "01", True), (True, True, "00", False), (False, True, "00", True), (False, False, "01", False)])
+def test_who_decides_where_there_is_a_caller(parent_based: bool, root_always: bool, flag: str, sampled: bool) -> None:
+    async def main() -> None:
+        async with world(echo, service=cart(), parent_based=parent_based, root_always=root_always) as w:
+            await answered((await w.client()).request([*GRPC, ("traceparent", PARENT[:-2] + flag)]))
+            assert w.upstreams[0].calls[0].headers["traceparent"].endswith("01" if sampled else "00")
+            await until(w.idle)
+            assert len(w.records()) == sampled
+
+    run(main)
+
+
+def test_counts() -> None:
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            client = await w.client()
+            for _ in range(3):
+                await answered(client.request(GRPC))
+            await until(w.idle)
+            assert w.entry.statistics() == {"requests": 3, "active": 0, "failures": 0, "retries": 0}
+
+    run(main)

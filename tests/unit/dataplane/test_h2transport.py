@@ -1,0 +1,116 @@
+"""The socket side of a connection: any slicing of the bytes, garbage, a kernel that takes no more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h2.config
+import h2.connection
+import pytest
+from h2_world import DONE, GRPC, OK, Call, answered, run, until, world
+from test_exchange import cart, echo
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import Recorder
+
+
+def request_bytes() -> bytes:
+    conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+    conn.initiate_connection()
+    conn.send_headers(1, GRPC)
+    conn.send_data(1, b"payload", end_stream=True)
+    return bytes(conn.data_to_send())
+
+
+def test_a_request_one_byte_at_a_time() -> None:
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            reader, writer = await asyncio.open_connection(*w.port.address)
+            for byte in request_bytes():
+                writer.write(bytes((byte,)))
+                await writer.drain()
+            await until(lambda: w.upstreams[0].calls and w.upstreams[0].calls[0].body == b"payload")
+            await until(w.idle)
+            await asyncio.wait_for(reader.readuntil(b"payload"), 5)
+            writer.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("garbage", [
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", bytes(100), b"\xff" * 40_000,
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100], ids=["http1", "tls", "zeros", "ones", "after-preface"])
+def test_garbage_closes_that_connection_only(garbage: bytes) -> None:
+    async def main() -> None:
+        async with world(lambda call: call.send_headers(OK), service=cart()) as w:
+            client = await w.client()
+            call = client.request(GRPC)
+            await until(lambda: call.headers)
+            reader, writer = await asyncio.open_connection(*w.port.address)
+            writer.write(garbage)
+            assert len(await reader.read()) < 200  # SETTINGS and GOAWAY at most, then the end
+            writer.close()
+            w.upstreams[0].calls[0].send_headers(DONE, end=True)
+            await answered(call)
+            assert call.trailers == {"grpc-status": "0"}
+
+    run(main)
+
+
+def test_half_a_request_and_then_nothing() -> None:
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            for cut in (1, 23, 24, 30, 60, len(request_bytes()) - 3):
+                _, writer = await asyncio.open_connection(*w.port.address)
+                writer.write(request_bytes()[:cut])
+                await writer.drain()
+                writer.close()
+            await until(lambda: w.acceptor.statistics()["connections"] == 0)
+            await until(w.idle)
+
+    run(main)
+
+
+def test_a_full_kernel_buffer_holds_bytes_back_and_loses_none() -> None:
+    async def main() -> None:
+        sent = bytes(range(256)) * 49_152  # 12 MiB: more than the kernel's buffers take
+
+        async def stream(call: Call) -> None:
+            call.send_headers(OK)
+            at = 0
+            while at < len(sent):
+                room = min(call.peer.conn.local_flow_control_window(call.id), 16_384, len(sent) - at)
+                if room:
+                    call.send(sent[at:at + room])
+                    at += room
+                await asyncio.sleep(0)
+            call.send_headers(DONE, end=True)
+
+        async with world(lambda call: asyncio.get_running_loop().create_task(stream(call)), service=cart()) as w:
+            client = await w.client()
+            client.conn.increment_flow_control_window(2**24)
+            call = client.request(GRPC)
+            client.conn.increment_flow_control_window(2**24, call.id)
+            client.flush()
+            client.transport.pause_reading()
+            await until(lambda: w.upstreams[0].calls)
+            for _ in range(200):
+                await asyncio.sleep(0)
+            client.transport.resume_reading()
+            await answered(call)
+            assert call.body == sent
+
+    run(main)
+
+
+def test_the_hubs_wall_clock_follows_the_systems() -> None:
+    now, wall = [10.0], [1_000_000_000_000]
+    hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: wall[0])
+    now[0] = 10.5
+    hub.touch()
+    assert hub.now == 10.5
+    wall[0] = 5_000_000_000_000  # the clock was set
+    now[0] = 12.0
+    hub.touch()
+    assert hub.now == 12.0

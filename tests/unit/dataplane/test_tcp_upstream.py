@@ -1,0 +1,54 @@
+"""A cluster as the TCP relay asks it."""
+
+from __future__ import annotations
+
+from mesh import errors
+from mesh.balance.rng import Rng
+from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.h2transport import Hub
+from mesh.dataplane.record import Recorder
+from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.model import Endpoint, OutlierPolicy, Protocol, Service, TimeoutPolicy
+
+
+def made() -> tuple[Cluster, ClusterUpstream]:
+    cluster = Cluster(Hub(None, Rng(1), Recorder(), lambda: 1.0, lambda: 0), "stock")
+    cluster.update_service(Service("stock", Protocol.TCP, timeout=TimeoutPolicy(connect=0.5, idle=7),
+                                   outlier=OutlierPolicy(consecutive_failures=2)))
+    cluster.update_endpoints([Endpoint("stock", name, "127.0.0.1", port) for name, port in (("a", 1), ("b", 2))])
+    return cluster, ClusterUpstream(cluster)
+
+
+def test_picks_count_until_released_and_avoid_what_was_tried() -> None:
+    cluster, upstream = made()
+    first = upstream.pick("10.0.0.1", [])
+    assert first is not None
+    assert (first.host, first.endpoint) == ("127.0.0.1", f"stock/{first.node.endpoint.name}")
+    second = upstream.pick("10.0.0.1", [first])
+    assert second is not None
+    assert second.node is not first.node
+    assert [node.in_flight for node in cluster.nodes.nodes] == [1, 1]
+    upstream.released(first, True, None)
+    upstream.released(second, True, None)
+    assert [node.in_flight for node in cluster.nodes.nodes] == [0, 0]
+
+
+def test_limits_are_the_services() -> None:
+    _, upstream = made()
+    assert (upstream.connect_timeout, upstream.idle_timeout) == (0.5, 7)
+
+
+def test_only_the_endpoints_own_failures_count_against_it() -> None:
+    cluster, upstream = made()
+    for reason, counted in ((errors.CALLER_GONE, 0), (errors.CONNECT_FAILED, 1)):
+        target = upstream.pick("10.0.0.1", [])
+        assert target is not None
+        target.node.consecutive_failures = 0
+        upstream.released(target, False, reason)
+        assert target.node.consecutive_failures == counted
+
+
+def test_no_service_no_pick() -> None:
+    cluster, upstream = made()
+    cluster.update_service(None)
+    assert upstream.pick("10.0.0.1", []) is None
