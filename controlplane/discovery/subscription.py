@@ -103,8 +103,10 @@ class Subscription(Generic[R]):
         for item in items:
             self._check_item(item, "resource_names_subscribe")
             if item in self.follower.items:
-                self.follower.forget(item)
+                self.follower.doubt(item, list(self.follower.known))
             else:
+                # Responses under way may still put in force what was forgotten when it was unsubscribed from.
+                self.follower.doubt(item, self._in_flight_names() - self.follower.known.keys())
                 new.append(item)
                 if len(self.follower.items) >= MAX_ITEMS:
                     raise InvalidRequest(f"resource_names_subscribe: more than {MAX_ITEMS} names on one stream")
@@ -150,6 +152,8 @@ class Subscription(Generic[R]):
         reasons = {} if error is None else _reasons(error, flight.versions)
         for name, (before, sent) in flight.versions.items():
             if name not in reasons:
+                if self._refused.get(name) == sent and name not in self._in_flight_names():
+                    self.follower.known[name] = sent  # refused in an earlier response, taken in this one
                 self._accept(name)
             elif self.follower.covers_name(name):
                 self.refusals[name] = Refusal(f"{self._type.kind}/{name}", sent, reasons[name], at)
@@ -159,6 +163,9 @@ class Subscription(Generic[R]):
     def floors(self) -> Iterable[int]:
         """Return for each response in flight the revision that was answered in full before it."""
         return (flight.floor for flight in self._in_flight.values())
+
+    def _in_flight_names(self) -> set[str]:
+        return {name for flight in self._in_flight.values() for name in flight.versions}
 
     def _accept(self, name: str) -> None:
         self.refusals.pop(name, None)

@@ -71,10 +71,10 @@ class Follower(Generic[R]):
         if self.tell_absent and not members:
             self._backlog[item] = True
 
-    def forget(self, item: str) -> None:
-        """Doubt all that is known of an item, so that following it anew hands out all of it."""
+    def doubt(self, item: str, names: Iterable[str]) -> None:
+        """Know no version of those `names` that the item takes in: following it hands them out or tells their end."""
         prefix = item[:-1]
-        for name in self.known:
+        for name in names:
             if name == item or (item.endswith("*") and name.startswith(prefix)):
                 self.known[name] = ""
 

@@ -4,6 +4,7 @@ cimport cython
 @cython.final
 cdef class Node:
     cdef readonly object endpoint
+    cdef readonly str resource
     cdef readonly long long weight
     cdef readonly bint healthy
     cdef public long long in_flight

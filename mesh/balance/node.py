@@ -18,7 +18,8 @@ class Node:
 
     `weight`: 0..1,000,000. `healthy`: the registry says HEALTHY and the weight is not 0. `consecutive_failures`:
     without a success between them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `pool`: the owner's
-    slot, for the connections. `position`: index in NodeSet.nodes. `removed`: out of the set, finishing its calls.
+    slot, for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the
+    set, finishing its calls.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -30,6 +31,7 @@ class Node:
         self.position = -1
         self.removed = False
         self.endpoint = endpoint
+        self.resource = endpoint.resource
         self.weight = endpoint.weight
         self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
 
@@ -47,6 +49,7 @@ class Node:
     def update(self, endpoint: Endpoint) -> None:
         """Take over what the registry says of the same endpoint now."""
         self.endpoint = endpoint
+        self.resource = endpoint.resource
         self.weight = endpoint.weight
         self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
 

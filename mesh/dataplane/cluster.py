@@ -41,7 +41,7 @@ class Cluster:
         self.endpoints = {}
         self.waiters = []
         self.service = None
-        self._configure(Service(name))
+        self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
         return self.service_known and (self.endpoints_known or self.service is None)
@@ -50,14 +50,15 @@ class Cluster:
 
     def update_service(self, service: Service | None) -> None:
         """Put a service's policies in force; None means that it does not exist (any more)."""
-        changed = service != self.service
+        before = self.service
         self.service_known = True
         self.service = service
-        if service is not None and changed:
-            self._configure(service)
+        if service is not None and service != before:
+            self._configure(service, before)
         self._tell_waiters()
 
-    def _configure(self, service: Service) -> None:
+    def _configure(self, service: Service, before: Service | None) -> None:
+        """Put policies in force; what did not change keeps its state (a budget's count, a picker's turn)."""
         retry = service.retry
         self.retry = retry
         self.max_attempts = retry.max_attempts
@@ -66,9 +67,12 @@ class Cluster:
         self.connect_timeout = service.timeout.connect
         self.is_grpc = service.protocol is Protocol.GRPC
         self.backoff = Backoff(retry.backoff_base, retry.backoff_max)
-        self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
-        self.picker = make_picker(service.balance.algorithm, self.nodes, self.hub.rng)
-        self.outlier = Outlier(service.outlier, self.nodes)
+        if before is None or before.retry != retry:
+            self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
+        if before is None or before.balance != service.balance:
+            self.picker = make_picker(service.balance.algorithm, self.nodes, self.hub.rng)
+        if before is None or before.outlier != service.outlier:
+            self.outlier = Outlier(service.outlier, self.nodes)
         self.why = self.picker.describe()
         node: Node
         pool: Pool
@@ -141,7 +145,7 @@ class Cluster:
     def failed(self, node: Node) -> cython.int:
         if self.outlier.on_result(node, False, self.hub.now):
             self.picker.changed()
-            _log.warning("ejected %s for %.0f s after %d failures in a row", node.endpoint.resource,
+            _log.warning("ejected %s for %.0f s after %d failures in a row", node.resource,
                          node.ejected_until - self.hub.now, node.consecutive_failures)
         return 0
 

@@ -26,6 +26,7 @@ from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.grpc import format_timeout, grpc_status_of, parse_timeout
 from mesh.wire.h2 import Connection, Stream
 from mesh.wire.hpack import Block, Head, literal
+from mesh.wire.octets import octets_of
 from mesh.wire.tracecontext import format_traceparent
 
 # Exchange.state
@@ -44,6 +45,8 @@ INTERNAL_ERROR = cython.declare(cython.int, 2)
 REFUSED_STREAM = cython.declare(cython.int, 7)
 CANCEL = cython.declare(cython.int, 8)
 _TRACEPARENT = cython.declare(bytes, b"\x00\x0btraceparent\x37")  # a literal of 55 bytes, not indexed (RFC 7541, 6.2.2)
+# The same for grpc-timeout, by the length of the value: at most 8 digits and a unit.
+_GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for n in range(16)])
 
 
 class Exchange(UpstreamCall):
@@ -158,7 +161,7 @@ class Exchange(UpstreamCall):
             return 0
         chunk: bytes = None
         if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
-            chunk = bytes(memoryview(buf)[start:start + n])
+            chunk = octets_of(buf, start, n)
             if not self.replay.append(chunk):
                 self.replay = None
         if self.state == OPEN and not self.pending:
@@ -172,7 +175,7 @@ class Exchange(UpstreamCall):
         if self.pending is None:
             self.pending = deque()
         if chunk is None:
-            chunk = bytes(memoryview(buf)[start:start + n])
+            chunk = octets_of(buf, start, n)
         self.pending.append((chunk, credit))
         if self.state == OPEN:
             self.pump_request()
@@ -221,7 +224,7 @@ class Exchange(UpstreamCall):
         pool: Pool = cluster.pool_of(node)
         self.pool = pool
         record.attempt = self.attempt
-        record.endpoint = node.endpoint.resource
+        record.endpoint = node.resource
         record.peer_host = pool.host
         record.peer_port = pool.port
         transport: H2Transport = pool.acquire()
@@ -262,20 +265,21 @@ class Exchange(UpstreamCall):
     def open_stream(self) -> cython.int:
         """Send the request's headers, with our span as the parent and what is left of the deadline."""
         conn: Connection = self.up.conn
-        block: bytes = conn.encoder.encode(self.head)
+        parts: list = [conn.encoder.encode(self.head), _TRACEPARENT]
         record: Record = self.record if self.attempt_record is None else self.attempt_record
-        block = block + _TRACEPARENT + format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
-                                                          record.trace_flags)
+        parts.append(format_traceparent(record.trace_hi, record.trace_lo, record.span_id, record.trace_flags))
         if record.tracestate:
-            block = block + literal(b"tracestate", record.tracestate)
+            parts.append(literal(b"tracestate", record.tracestate))
         if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):
             left: cython.double = self.request_deadline - self.hub.now
             if left < 0.000001:
                 left = 0.000001
-            block = block + literal(b"grpc-timeout", format_timeout(left))
+            value: bytes = format_timeout(left)
+            parts.append(_GRPC_TIMEOUT[len(value)])
+            parts.append(value)
         end: cython.bint = self.request_ended and not self.pending and self.trailers is None
         self.state = OPEN
-        self.up_stream = conn.open(self, block, end, self.head.method == b"HEAD")
+        self.up_stream = conn.open(self, b"".join(parts), end, self.head.method == b"HEAD")
         self.request_sent = end
         if not end and (self.pending or self.request_ended):
             self.pump_request()
@@ -377,7 +381,7 @@ class Exchange(UpstreamCall):
             return 0
         if self.response is None:
             self.response = deque()
-        self.response.append((bytes(memoryview(buf)[start:start + n]), credit, end))
+        self.response.append((octets_of(buf, start, n), credit, end))
         return self.pump_response()
 
     def pump_response(self) -> cython.int:
@@ -465,7 +469,7 @@ class Exchange(UpstreamCall):
             if record.events is None:
                 record.events = []
             record.events.append((hub.wall_ns(), "attempt failed",
-                                  {"mesh.endpoint": node.endpoint.resource, "mesh.reason": reason.code,
+                                  {"mesh.endpoint": node.resource, "mesh.reason": reason.code,
                                    "mesh.attempt": self.attempt, "mesh.retry": verdict.why}))
         self.leave_upstream(CANCEL)
         if self.tried is None:

@@ -21,7 +21,7 @@ class PickedEndpoint:
         self.why = why
         self.host: str = node.endpoint.host
         self.port: int = node.endpoint.port
-        self.endpoint: str = node.endpoint.resource
+        self.endpoint: str = node.resource
 
 
 class ClusterUpstream:

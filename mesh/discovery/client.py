@@ -51,6 +51,7 @@ class DiscoveryClient:
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._wanted = asyncio.Event()
         self._call: Call | None = None
+        self._restart = False  # we ended the stream only to open another
         self._task: asyncio.Task[None] | None = None
         self._saver: asyncio.Task[None] | None = None
         self._writing = False
@@ -74,6 +75,7 @@ class DiscoveryClient:
         self._wanted.set()
         if self._call is not None:
             if self._subscription.needs_new_stream:
+                self._restart = True
                 self._call.cancel()
             else:
                 self._send(self._call)
@@ -123,7 +125,11 @@ class DiscoveryClient:
                 reason = "the control plane ended the stream"
             except UpstreamError as exc:
                 reason = str(exc)
-            if self._subscription.needs_new_stream:
+            except Exception as exc:  # a fault of ours must not end discovery for ever
+                _log.exception("discovery: the stream failed")
+                reason = repr(exc)
+            if self._restart:
+                self._restart = False
                 continue
             if self.connected or failures == 0:
                 _log.warning("discovery: no stream: %s", reason)

@@ -107,6 +107,9 @@ class Registration:
                 reason = "the registry has ended the lease"
             except UpstreamError as exc:
                 reason = str(exc)
+            except Exception as exc:  # a fault of ours must not end the registration for ever
+                _log.exception("registration of %s failed", self._name)
+                reason = repr(exc)
             if failures == 0:
                 _log.warning("registration of %s: %s; trying again", self._name, reason)
             failures += 1

@@ -179,6 +179,9 @@ class Exporter:
                 failures += exc.status != UNAVAILABLE
                 self._failed(batch, exc, final=exc.status not in RETRYABLE or failures >= MAX_ATTEMPTS)
                 await self._sleep(BACKOFF.delay(attempt, self._rng))
+            except Exception:  # a fault of ours must not end the export for ever
+                _log.exception("traces: sending %d spans failed", batch.spans)
+                self._drop(batch)
             else:
                 self._succeeded(batch, answer)
 

@@ -28,7 +28,9 @@ if not cython.compiled:
 
 MAX_FRAME: int = 16384  # our SETTINGS_MAX_FRAME_SIZE: the initial value, never changed
 MAX_WINDOW: int = 2147483647
-MAX_BLOCK: int = 65536  # octets of a header block in several frames
+# Octets of a header block in several frames: twice the header list, as in Go's net/http2, so that one that is merely
+# too large costs its stream (HeaderListTooLarge) and not the connection with everybody else's.
+MAX_BLOCK: int = 131072
 CONTINUATIONS: int = MAX_CONTINUATIONS
 RAPID: float = RAPID_RESET_AGE
 

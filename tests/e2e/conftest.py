@@ -1,6 +1,6 @@
 """Fixtures of the end-to-end tests: meshes of real processes, one per module that asks; their logs when a test fails.
 
-What lives here: fixtures and the report hook; the pieces are in e2e_processes, e2e_mesh and e2e_calls beside this file.
+What lives here: fixtures and the report hook; the pieces are the e2e_*.py beside this file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from e2e_calls import Client, Load
+from e2e_h2stage import Stager
 from e2e_mesh import Mesh
-from e2e_processes import Process
+from e2e_processes import Process, Sidecar
 
 _meshes: list[Mesh] = []
 _LOG_BYTES = 3000
@@ -65,6 +66,20 @@ def connect() -> Iterator[Callable[..., Client]]:
     yield make
     for client in made:
         client.close()
+
+
+@pytest.fixture(scope="module")
+def raw_web(mesh: Mesh) -> Sidecar:
+    """The sidecar that `stage` dials."""
+    return mesh.sidecar("web", "web-0", shared=True)
+
+
+@pytest.fixture
+def stage(mesh: Mesh, raw_web: Sidecar) -> Iterator[Stager]:
+    """Make services whose endpoints are scripts of raw HTTP/2."""
+    stager = Stager(mesh, raw_web)
+    yield stager
+    stager.close()
 
 
 @pytest.fixture(scope="session")

@@ -330,6 +330,50 @@ def test_state_used_on_an_open_stream_opens_a_new_one_at_once(tmp_path: Path) ->
     run(second)
 
 
+def test_a_control_plane_that_dies_just_then_is_not_hammered(tmp_path: Path) -> None:
+    state = StateFile(tmp_path, "front", "front-0")
+
+    async def first() -> None:
+        world = World(state)
+        world.client.subscribe("payment")
+        world.client.start()
+        await settle()
+        world.deliver("payment")
+        await settle()
+        await world.client.close()
+
+    async def second() -> None:
+        world = World(state)
+        world.client.subscribe("cart")
+        world.client.start()
+        await settle()
+        world.channel.down = True
+        world.client.subscribe("payment")
+        await settle()
+        assert len(world.sleeps.asked) == 1
+        await world.client.close()
+
+    run(first)
+    run(second)
+
+
+def test_a_fault_of_ours_is_logged_and_the_stream_opened_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        world = World()
+        world.client.subscribe("cart")
+        world.client.start()
+        await settle()
+        world.call.deliver(None)  # FromString(None) raises TypeError
+        world.call.deliver(object())
+        await settle()
+        assert world.sleeps.asked
+        await world.sleeps.wake()
+        assert len(world.channel.calls) == 2
+        await world.client.close()
+
+    run(test)
+
+
 def test_a_disk_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
 

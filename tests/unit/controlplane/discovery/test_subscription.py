@@ -206,6 +206,31 @@ def test_an_answer_after_unsubscribing_is_fine():
     assert not world.sub.refusals
 
 
+def test_what_was_under_way_when_unsubscribed_from_is_removed_by_name_when_it_goes_after_resubscribing():
+    world = World("a")
+    world.request(resource_names_subscribe=["cart/*"])
+    world.page()
+    world.request(resource_names_unsubscribe=["cart/*"], resource_names_subscribe=["cart/*"])
+    world.delete("a")
+    page = world.page()
+    assert page is not None
+    assert "cart/a" in page[1]
+
+
+def test_a_version_refused_in_one_response_and_accepted_in_the_next_is_known():
+    world = World("a")
+    world.request(resource_names_subscribe=["cart/*"])
+    world.page()
+    world.request(resource_names_subscribe=["cart/*"])
+    world.page()
+    world.nack("cart/a: not yet", 1)
+    world.ack(2)
+    assert world.sub.follower.known == {"cart/a": world.version("a")}
+    assert not world.sub.refusals
+    world.delete("a")
+    assert world.page() == ([], ["cart/a"])
+
+
 def test_subscribing_to_the_same_again_sends_it_again():
     world = World("a", "b")
     world.request(resource_names_subscribe=["cart/*"])

@@ -1,0 +1,80 @@
+"""Which outbound port leads where, and what is spoken on it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvloop
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.h2transport import H2Transport, Hub
+from mesh.dataplane.record import Recorder
+from mesh.dataplane.tcp_reactor import Reactor
+from mesh.model import Protocol, Service
+from mesh.sidecar.config import load
+from mesh.sidecar.outbound import Outbounds
+
+
+class World:
+    def __init__(self, *flags: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.hub = Hub(loop, Rng(1), Recorder())
+        self.asked: list[str] = []
+        self.clusters = Clusters(self.hub, self.asked.append)
+        self.reactor = Reactor(loop)
+        self.outbounds = Outbounds(load(["--service", "web", *flags], {}), self.hub, self.reactor, self.clusters,
+                                   self._entry)
+
+    def _entry(self, kind: int, cluster: Any, router: Any) -> Entry:
+        return Entry(self.hub, kind, cluster, router, False, True, True, 0)
+
+    def accepted(self, index: int) -> object:
+        return self.outbounds._ports[index].port._accept()
+
+
+def run(main: Any) -> None:
+    uvloop.run(main())
+
+
+def test_declared_services_are_subscribed_to_and_reported() -> None:
+    async def main() -> None:
+        world = World("--outbound", "cart=0", "--outbound", "stock=0/tcp", "--outbound-shared", "0")
+        assert world.asked == world.outbounds.services() == ["cart", "stock"]
+        await world.outbounds.start()
+        addresses = world.outbounds.addresses()
+        assert set(addresses) == {"cart", "stock"}
+        assert all(not address.endswith(":0") for address in addresses.values())
+        assert (world.outbounds.shared_address() or "").startswith("127.0.0.1:")
+        await world.outbounds.drain(1)
+        world.reactor.close()
+
+    run(main)
+
+
+def test_what_is_spoken_is_declared_or_discovered() -> None:
+    async def main() -> None:
+        world = World("--outbound", "stock=0/tcp", "--outbound", "cart=0")
+        assert not isinstance(world.accepted(0), H2Transport)
+        assert isinstance(world.accepted(1), H2Transport)  # not discovered yet
+        world.clusters.on_service("cart", Service("cart", Protocol.TCP))
+        assert not isinstance(world.accepted(1), H2Transport)
+        world.clusters.on_service("stock", Service("stock", Protocol.GRPC))
+        assert not isinstance(world.accepted(0), H2Transport)  # the declaration wins
+        world.reactor.close()
+
+    run(main)
+
+
+def test_statistics_name_every_port() -> None:
+    async def main() -> None:
+        world = World("--outbound", "cart=0", "--outbound-shared", "0")
+        listed = world.outbounds.statistics()
+        assert [each["service"] for each in listed] == ["cart", None]
+        assert listed[0]["tcp"]["connections"] == 0
+        assert listed[0]["http"]["active"] == 0
+        world.reactor.close()
+
+    run(main)
