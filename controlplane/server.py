@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from time import time
 from typing import TextIO
@@ -115,8 +115,9 @@ async def serve(config: Config) -> None:
         print(f"control plane listens on {address}; data in {config.data_dir}, revision {stored.revision}, "
               f"{len(stored.services)} services, {len(stored.endpoints)} endpoints", flush=True)
         if ready is not None:
-            with ready:
-                ready.write(json.dumps({"event": "ready", "listen": address, "pid": os.getpid()}) + "\n")
+            line = json.dumps({"event": "ready", "listen": address, "pid": os.getpid()})
+            with suppress(BrokenPipeError), ready:  # whoever wanted to know may be gone
+                ready.write(line + "\n")
         await stop.wait()
         _log.info("shutting down")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from google.protobuf.any_pb2 import Any
@@ -42,16 +43,20 @@ class ResourceType(Generic[R]):
 
     def response(self, revision: int, nonce: str, entries: Iterable[Entry[R]], removed: Iterable[str]) -> bytes:
         """Return a DeltaDiscoveryResponse."""
-        parts = [_field(_SYSTEM_VERSION, str(revision).encode())]
-        parts += (self.payload(entry) for entry in entries)
-        parts.append(_field(_TYPE_URL, self.url.encode()))
-        parts.append(_field(_NONCE, nonce.encode()))
-        parts += (_field(_REMOVED, name.encode()) for name in removed)
+        parts = [_head(self.url, revision), _field(_NONCE, nonce.encode())]
+        parts += [self.payload(entry) for entry in entries]
+        parts += [_field(_REMOVED, name.encode()) for name in removed]
         return b"".join(parts)
 
 
+@lru_cache(maxsize=16)
+def _head(url: str, revision: int) -> bytes:
+    return _field(_SYSTEM_VERSION, str(revision).encode()) + _field(_TYPE_URL, url.encode())
+
+
 def _field(tag: bytes, value: bytes) -> bytes:
-    return tag + _varint(len(value)) + value
+    size = len(value)
+    return b"%b%c%b" % (tag, size, value) if size < 0x80 else tag + _varint(size) + value
 
 
 def _varint(number: int) -> bytes:

@@ -155,7 +155,7 @@ class Subscription(Generic[R]):
                 if self._refused.get(name) == sent and name not in self._in_flight_names():
                     self.follower.known[name] = sent  # refused in an earlier response, taken in this one
                 self._accept(name)
-            elif self.follower.covers_name(name):
+            elif name in self.follower.known:  # else it was unsubscribed from, or its end has been sent since
                 self.refusals[name] = Refusal(f"{self._type.kind}/{name}", sent, reasons[name], at)
                 self._refused[name] = sent
                 self._take_back(name, before, sent)

@@ -81,7 +81,8 @@ class Follower(Generic[R]):
     def leave(self, item: str) -> None:
         """Drop an item, and what was known of resources that no other item takes in."""
         self.items.discard(item)
-        self._backlog.pop(item, None)
+        if not self.covers_name(item):
+            self._backlog.pop(item, None)
         for name in [name for name in self.known if not self.covers_name(name)]:
             del self.known[name]
             self._backlog.pop(name, None)

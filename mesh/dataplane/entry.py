@@ -14,8 +14,13 @@ import cython
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
-from mesh.wire.hpack import Block, Head
-from mesh.wire.tracecontext import TraceParent, parse_traceparent
+from mesh.wire.grpc import format_timeout
+from mesh.wire.hpack import Block, Head, literal
+from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent
+
+_TRACEPARENT = cython.declare(bytes, b"\x00\x0btraceparent\x37")  # a literal of 55 bytes, not indexed (RFC 7541, 6.2.2)
+# The same for grpc-timeout, by the length of the value: at most 8 digits and a unit.
+_GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for n in range(16)])
 
 
 class Entry:
@@ -99,6 +104,22 @@ class Entry:
         record.span_id = self.hub.rng.next64() | 1
         record.why = why
         return record
+
+    def call_fields(self, record: Record, left: cython.double) -> bytes:
+        """The encoded header fields that are new with every call: our span as the parent, and the time left in seconds.
+
+        `left` 0: no deadline to pass on. They are literals that change no table, at the end of the block, so that what
+        stands before them stays the same from call to call.
+        """
+        parts: list = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
+                                                        record.trace_flags)]
+        if record.tracestate:
+            parts.append(literal(b"tracestate", record.tracestate))
+        if left > 0:
+            value: bytes = format_timeout(left)
+            parts.append(_GRPC_TIMEOUT[len(value)])
+            parts.append(value)
+        return b"".join(parts)
 
     def add_record(self, record: Record, reason: object) -> cython.int:
         """Close `record` and keep it if its trace is sampled; `reason` is a `mesh.errors.Reason`, or None for success."""

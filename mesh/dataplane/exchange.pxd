@@ -8,9 +8,8 @@ from mesh.dataplane.timers cimport Timer, TimerWheel
 from mesh.resilience.budget cimport Budget
 from mesh.resilience.replay cimport ReplayBuffer
 from mesh.wire.h2 cimport Connection, Stream
-from mesh.wire.grpc cimport format_timeout, grpc_status_of, parse_timeout
-from mesh.wire.tracecontext cimport format_traceparent
-from mesh.wire.hpack cimport Block, Encoder, Head, literal
+from mesh.wire.grpc cimport grpc_status_of, parse_timeout
+from mesh.wire.hpack cimport Block, Encoder, Head
 from mesh.wire.octets cimport octets_of
 
 cdef class Exchange(UpstreamCall):

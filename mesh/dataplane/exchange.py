@@ -23,11 +23,10 @@ from mesh.dataplane.record import SERVER, Record
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers
 from mesh.resilience.classify import retry_reason
 from mesh.resilience.replay import ReplayBuffer
-from mesh.wire.grpc import format_timeout, grpc_status_of, parse_timeout
+from mesh.wire.grpc import grpc_status_of, parse_timeout
 from mesh.wire.h2 import Connection, Stream
-from mesh.wire.hpack import Block, Head, literal
+from mesh.wire.hpack import Block, Head
 from mesh.wire.octets import octets_of
-from mesh.wire.tracecontext import format_traceparent
 
 # Exchange.state
 NEW = cython.declare(cython.int, 0)
@@ -44,9 +43,6 @@ NO_ERROR = cython.declare(cython.int, 0)
 INTERNAL_ERROR = cython.declare(cython.int, 2)
 REFUSED_STREAM = cython.declare(cython.int, 7)
 CANCEL = cython.declare(cython.int, 8)
-_TRACEPARENT = cython.declare(bytes, b"\x00\x0btraceparent\x37")  # a literal of 55 bytes, not indexed (RFC 7541, 6.2.2)
-# The same for grpc-timeout, by the length of the value: at most 8 digits and a unit.
-_GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for n in range(16)])
 
 
 class Exchange(UpstreamCall):
@@ -265,21 +261,14 @@ class Exchange(UpstreamCall):
     def open_stream(self) -> cython.int:
         """Send the request's headers, with our span as the parent and what is left of the deadline."""
         conn: Connection = self.up.conn
-        parts: list = [conn.encoder.encode(self.head), _TRACEPARENT]
         record: Record = self.record if self.attempt_record is None else self.attempt_record
-        parts.append(format_traceparent(record.trace_hi, record.trace_lo, record.span_id, record.trace_flags))
-        if record.tracestate:
-            parts.append(literal(b"tracestate", record.tracestate))
+        left: cython.double = 0.0
         if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):
-            left: cython.double = self.request_deadline - self.hub.now
-            if left < 0.000001:
-                left = 0.000001
-            value: bytes = format_timeout(left)
-            parts.append(_GRPC_TIMEOUT[len(value)])
-            parts.append(value)
+            left = max(self.request_deadline - self.hub.now, 0.000001)
+        block: bytes = conn.encoder.encode(self.head) + self.entry.call_fields(record, left)
         end: cython.bint = self.request_ended and not self.pending and self.trailers is None
         self.state = OPEN
-        self.up_stream = conn.open(self, b"".join(parts), end, self.head.method == b"HEAD")
+        self.up_stream = conn.open(self, block, end, self.head.method == b"HEAD")
         self.request_sent = end
         if not end and (self.pending or self.request_ended):
             self.pump_request()

@@ -179,16 +179,20 @@ def test_graceful_goaway_moves_new_requests(stage: Stager) -> None:
 
 def test_connection_lost_in_the_answer(stage: Stager) -> None:
     """Nothing can be repeated: the caller's stream is reset, its connection stays."""
+    passed_on = threading.Event()
+
     def drop(peer: Peer, request: h2.events.RequestReceived) -> None:
         peer.h2.send_headers(request.stream_id, OK)
         peer.h2.send_data(request.stream_id, b"half")
         peer.flush()
+        passed_on.wait(5)
         raise Gone
 
     at = stage(serve(drop))
     peer = at.dial()
     stream = peer.request(at.head(GET))
-    peer.wait(h2.events.ResponseReceived, stream)
+    assert dict(peer.wait(h2.events.ResponseReceived, stream).headers)[b":status"] == b"200"
+    passed_on.set()
     reset_code(peer, stream)
     peer.h2.ping(b"12345678")
     peer.wait(h2.events.PingAckReceived)

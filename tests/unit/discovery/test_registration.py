@@ -182,6 +182,22 @@ def test_a_refused_registration_is_said_once_and_tried_again(error: Any, caplog:
     assert caplog.text.count("registration of cart/cart-0: ") == 1
 
 
+def test_a_fault_of_ours_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        world = World()
+        world.channel.answers.append(KeyError("ours"))
+        world.grant("L1")
+        world.registration.start()
+        await settle()
+        await world.sleeps.wake()
+        assert world.beats() == ["L1"]
+        world.channel.down = True
+        await world.registration.deregister(1.0)
+
+    run(test)
+    assert "Traceback" in caplog.text
+
+
 def test_a_heartbeat_that_is_not_answered_in_time_breaks_the_stream() -> None:
     async def test() -> None:
         world = World()

@@ -250,6 +250,20 @@ def test_a_record_that_can_not_be_encoded_costs_itself_only(caplog: pytest.LogCa
     assert "a record could not be encoded" in caplog.text
 
 
+def test_a_fault_of_ours_costs_one_batch(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        world = World()
+        world.exporter.start()
+        world.channel.answers.extend((KeyError("ours"), OK))
+        world.record(20)
+        await world.flush()
+        assert world.exporter.statistics() == ExportStatistics(exported=10, dropped=10, waiting=0)
+        await world.exporter.shutdown(1.0)
+
+    run(test)
+    assert "Traceback" in caplog.text
+
+
 def test_the_recorder_s_own_drops_are_counted() -> None:
     async def test() -> None:
         world = World(capacity=5)

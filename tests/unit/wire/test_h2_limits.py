@@ -85,7 +85,7 @@ def test_continuations() -> None:
 
 def test_continuations_in_octets() -> None:
     side = clocked()
-    side.feed(frame("HEADERS", 0, 1, bytes(16_384)) + frame("CONTINUATION", 0, 1, bytes(16_384)) * 3)
+    side.feed(frame("HEADERS", 0, 1, bytes(16_384)) + frame("CONTINUATION", 0, 1, bytes(16_384)) * 7)
     cut_off(side, frame("CONTINUATION", 0, 1, b"x"))
 
 

@@ -1,4 +1,4 @@
-"""A registry that changes and a sidecar that accepts, refuses, lags and reconnects at random: it ends up with what is."""
+"""A registry that changes and a sidecar that accepts, refuses, lags and reconnects at random agree in the end."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         lines = []
         for one in response.resources:
             # What the sidecar no longer wants it drops on arrival.
-            if one.name in refuse:
+            if one.name in refuse and held.get(one.name) != one.version:
                 lines.append(f"{one.name}: no")
                 if self.wants(url, one.name):
                     self.refused[url, one.name] = one.version

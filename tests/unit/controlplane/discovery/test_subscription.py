@@ -231,6 +231,16 @@ def test_a_version_refused_in_one_response_and_accepted_in_the_next_is_known():
     assert world.page() == ([], ["cart/a"])
 
 
+def test_a_refusal_of_what_has_been_removed_since_is_not_shown():
+    world = World("a")
+    world.request(resource_names_subscribe=["cart/*"])
+    world.page()
+    world.delete("a")
+    assert world.page() == ([], ["cart/a"])
+    world.nack("cart/a: no", 1)
+    assert not world.sub.refusals
+
+
 def test_subscribing_to_the_same_again_sends_it_again():
     world = World("a", "b")
     world.request(resource_names_subscribe=["cart/*"])

@@ -158,6 +158,16 @@ def test_leaving_an_item_forgets_what_no_other_item_takes_in():
     assert world.take() == (["cart/a"], [])
 
 
+def test_leaving_a_name_keeps_what_another_item_has_yet_to_hand_out():
+    world = World()
+    world.register("a")
+    world.follower.known["cart/gone"] = "5"
+    world.follow("cart/*", "cart/a", "cart/gone")
+    world.follower.leave("cart/a")
+    world.follower.leave("cart/gone")
+    assert world.take() == (["cart/a"], ["cart/gone"])
+
+
 def test_doubting_an_item_hands_it_out_anew_and_still_tells_what_has_gone():
     world = World()
     for name in "ab":
