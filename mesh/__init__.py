@@ -15,7 +15,8 @@ Lowest first; a package imports only what stands above it:
     discovery   subscription, registration, last known good on disk
     telemetry   records -> OpenTelemetry spans  sidecar     composition        cli   commands
 
-A decision is a pure function of (snapshot, request, state, now, rng) and says why. Shells move bytes, keep timers, call it.
+A decision is a pure function of (snapshot, request, state, now, rng) and says why. Shells move bytes, keep timers,
+call it.
 """
 
 __version__ = "0.1.0"

@@ -1,9 +1,9 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The runtime of one service as one sidecar sees it: its endpoints, who is next, and what is left of the retry budget.
 
-What lives here: the wiring of the pure parts (node set, picker, outlier detection, budget) with the pools, and their update in place
-when discovery brings news: endpoints that stay keep their in-flight counts, ejections and connections. What this
-must not know: protobuf, sockets, how a request is carried.
+What lives here: the wiring of the pure parts (node set, picker, outlier detection, budget) with the pools, and their
+update in place when discovery brings news: endpoints that stay keep their in-flight counts, ejections and connections.
+What this must not know: protobuf, sockets, how a request is carried.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import cython
 
-from mesh.balance.factory import make_picker
 from mesh.balance.ejection import Outlier
+from mesh.balance.factory import make_picker
 from mesh.balance.node import Node, NodeSet
 from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.h2upstream import Pool, UpstreamCall
@@ -38,9 +38,9 @@ class Cluster:
         self.service_known = False
         self.endpoints_known = False
         self.nodes = NodeSet()
-        self.endpoints = {}
-        self.waiters = []
-        self.service = None
+        self.endpoints: dict[str, Endpoint] = {}
+        self.waiters: list[UpstreamCall] = []
+        self.service: Service | None = None
         self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
@@ -127,7 +127,7 @@ class Cluster:
 
     # -- decisions
 
-    def pick(self, key: cython.ulonglong, tried: list | None) -> Node:
+    def pick(self, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
         return self.picker.pick(key, self.hub.now, tried)
 
     def pool_of(self, node: Node) -> Pool:

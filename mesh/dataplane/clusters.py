@@ -1,7 +1,7 @@
 """All services this sidecar has heard of or been asked for.
 
-What lives here: the table of clusters, fed by discovery and asked by name or by `:authority`; a service is subscribed to
-when it is first wanted. What this must not know: how discovery works, what a cluster does.
+What lives here: the table of clusters, fed by discovery and asked by name or by `:authority`; a service is subscribed
+to when it is first wanted. What this must not know: how discovery works, what a cluster does.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ class Clusters:
             cluster.update_endpoints(endpoints.values())
 
     def check(self, resource: Service | Endpoint) -> None:
-        """Discovery asks whether a resource can be used; what the values themselves allow, this sidecar can carry out."""
+        """Discovery asks whether a resource can be used.
+
+        What the values themselves allow, this sidecar can carry out.
+        """
 
     def _forget_missing(self) -> None:
         for name, cluster in list(self._clusters.items()):

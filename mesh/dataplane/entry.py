@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The listener that requests come in by: which direction, which service, which traces are sampled.
 
-What lives here: what all requests of one listener share, and the records they leave. What this must not know: connections,
-streams, the life of a request.
+What lives here: what all requests of one listener share, and the records they leave. What this must not know:
+connections, streams, the life of a request.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ class Entry:
         self.retries = 0
         self.active = 0
 
-    def cluster_for(self, head: Head) -> Cluster:
+    def cluster_for(self, head: Head) -> Cluster | None:
         """The service that `head` is for, or None when its authority names none."""
         if self.cluster is not None:
             return self.cluster
-        return self.router.cluster_for(head.authority)
+        found: Cluster | None = self.router.cluster_for(head.authority)
+        return found
 
     def begin_record(self, block: Block, source: str) -> Record:
         """Open the record of a request: join the caller's trace or start one, and decide whether it is sampled."""
@@ -60,12 +61,12 @@ class Entry:
         record.kind = self.kind
         record.protocol = GRPC if head.is_grpc else HTTP2
         record.start_ns = hub.wall_ns()
-        record.path = head.path
-        record.method = head.method
-        record.authority = head.authority
+        record.path = head.path or b""
+        record.method = head.method or b""
+        record.authority = head.authority or b""
         record.source = source
         record.span_id = hub.rng.next64() | 1  # never the invalid all-zero id
-        parent: TraceParent = None
+        parent: TraceParent | None = None
         if block.traceparent is not None:
             parent = parse_traceparent(block.traceparent)
         if parent is not None:
@@ -111,7 +112,7 @@ class Entry:
         `left` 0: no deadline to pass on. They are literals that change no table, at the end of the block, so that what
         stands before them stays the same from call to call.
         """
-        parts: list = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
+        parts: list[bytes] = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                         record.trace_flags)]
         if record.tracestate:
             parts.append(literal(b"tracestate", record.tracestate))
@@ -121,8 +122,11 @@ class Entry:
             parts.append(value)
         return b"".join(parts)
 
-    def add_record(self, record: Record, reason: object) -> cython.int:
-        """Close `record` and keep it if its trace is sampled; `reason` is a `mesh.errors.Reason`, or None for success."""
+    def add_record(self, record: Record, reason: Any) -> cython.int:
+        """Close `record` and keep it if its trace is sampled.
+
+        `reason` is a `mesh.errors.Reason`, or None for success.
+        """
         if record.trace_flags & 1 and self.tracing:
             record.end_ns = self.hub.wall_ns()
             if reason is not None:

@@ -1,9 +1,9 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """One proxied request from its first header to its last byte: pick, send, maybe again, answer, record.
 
-What lives here: the life of an HTTP/2 or gRPC request in the sidecar, in both directions (outbound with a service's cluster,
-inbound with the local app as the only endpoint). Decisions are asked of the pure parts (picker, classify, budget, backoff);
-this carries them out. What this must not know: sockets, framing, where the endpoints come from.
+What lives here: the life of an HTTP/2 or gRPC request in the sidecar, in both directions (outbound with a service's
+cluster, inbound with the local app as the only endpoint). Decisions are asked of the pure parts (picker, classify,
+budget, backoff); this carries them out. What this must not know: sockets, framing, where the endpoints come from.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ CANCEL = cython.declare(cython.int, 8)
 
 
 class Exchange(UpstreamCall):
-    """One request. `pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the caller;
-    both are None or empty on the fast path, and bounded by the receive windows of their connections."""
+    """One request. `pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the
+    caller; both are None or empty on the fast path, and bounded by the receive windows of their connections."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.hub = entry.hub
         self.armed = False
-        self.cluster = None
-        self.trailers = None
+        self.cluster: Any = None
+        self.trailers: Block | None = None
         self.state = NEW
         self.request_ended = False
         self.request_sent = False
         self.response_ended = False
         self.committed = False
-        self.node = None
-        self.pool = None
-        self.up = None
-        self.up_stream = None
+        self.node: Any = None
+        self.pool: Any = None
+        self.up: Any = None
+        self.up_stream: Any = None
         self.attempt = 0
-        self.tried = None
-        self.pending = None
+        self.tried: list[Node] | None = None
+        self.pending: deque[tuple[bytes, int]] | None = None
         self.pending_at = 0
-        self.response = None
+        self.response: deque[tuple[Any, int, bool]] | None = None
         self.response_at = 0
-        self.replay = None
+        self.replay: ReplayBuffer | None = None
         self.request_deadline = 0.0
         self.caller_deadline = False
-        self.record = None
-        self.attempt_record = None
+        self.record: Any = None
+        self.attempt_record: Any = None
         self.retry_why = ""
 
     # -- from the caller
@@ -95,7 +95,7 @@ class Exchange(UpstreamCall):
         entry.requests += 1
         entry.active += 1
         self.record = entry.begin_record(block, down.peer_host)
-        cluster: Cluster = entry.cluster_for(head)
+        cluster: Cluster | None = entry.cluster_for(head)
         if cluster is None:
             return self.fail(errors.NO_ROUTE, f"{(head.authority or b'').decode('latin-1')!r} names no service")
         self.cluster = cluster
@@ -155,19 +155,19 @@ class Exchange(UpstreamCall):
         if self.response_ended:  # the answer is complete: what still comes is of no use
             self.down.conn.release(self.down_stream, credit)
             return 0
-        chunk: bytes = None
+        chunk: bytes | None = None
         if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
             chunk = octets_of(buf, start, n)
             if not self.replay.append(chunk):
                 self.replay = None
-        if self.state == OPEN and not self.pending:
-            if not self.up.paused and self.up.conn.sendable(self.up_stream) >= n:
-                if n > 0 or end:
-                    self.up.conn.send_data(self.up_stream, buf, start, n, end)
-                    if end:
-                        self.request_sent = True
-                self.down.conn.release(self.down_stream, credit)
-                return 0
+        if (self.state == OPEN and not self.pending and not self.up.paused
+                and self.up.conn.sendable(self.up_stream) >= n):
+            if n > 0 or end:
+                self.up.conn.send_data(self.up_stream, buf, start, n, end)
+                if end:
+                    self.request_sent = True
+            self.down.conn.release(self.down_stream, credit)
+            return 0
         if self.pending is None:
             self.pending = deque()
         if chunk is None:
@@ -202,7 +202,7 @@ class Exchange(UpstreamCall):
     def start_attempt(self) -> cython.int:
         """Pick an endpoint and open a stream to it, now or when there is a connection."""
         cluster: Cluster = self.cluster
-        node: Node = cluster.pick(self.key, self.tried)
+        node: Node | None = cluster.pick(self.key, self.tried)
         if node is None:
             if cluster.endpoints:
                 return self.fail(errors.NO_HEALTHY_UPSTREAM, cluster.name)
@@ -223,7 +223,7 @@ class Exchange(UpstreamCall):
         record.endpoint = node.resource
         record.peer_host = pool.host
         record.peer_port = pool.port
-        transport: H2Transport = pool.acquire()
+        transport: H2Transport | None = pool.acquire()
         if transport is not None and not pool.waiting:
             self.up = transport
             return self.open_stream()
@@ -335,10 +335,11 @@ class Exchange(UpstreamCall):
             record.http_status = head.status
             if end and head.grpc_status >= 0:
                 record.grpc_status = head.grpc_status
-            if self.attempt < self.cluster.max_attempts and (record.grpc_status > 0 or head.status >= 500):
-                if self.try_again(errors.NOT_DELIVERED if head.not_delivered else errors.UPSTREAM_STATUS,
-                                  record.grpc_status if record.grpc_status > 0 else grpc_status_of(head.status)):
-                    return 0
+            failed: cython.bint = record.grpc_status > 0 or head.status >= 500
+            if failed and self.attempt < self.cluster.max_attempts and self.try_again(
+                    errors.NOT_DELIVERED if head.not_delivered else errors.UPSTREAM_STATUS,
+                    record.grpc_status if record.grpc_status > 0 else grpc_status_of(head.status)):
+                return 0
             self.committed = True
             self.replay = None
         if end:
@@ -547,7 +548,7 @@ class Exchange(UpstreamCall):
         return 0
 
     def end_attempt(self, reason: Any) -> cython.int:
-        """Close the books on an attempt that failed with `reason`; None: it was given up without a verdict on the node."""
+        """Close the books on an attempt that failed with `reason`; None: given up without a verdict on the node."""
         node: Node = self.node
         if node is None:
             return 0

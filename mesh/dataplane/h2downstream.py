@@ -24,12 +24,15 @@ FIELDS_ADDED = 1024
 
 
 class DownstreamHandler(TransportHandler):
-    """The codec's handler on a caller's connection; `Stream.owner` is the `Exchange`. `connections` is its listener's set."""
+    """The codec's handler on a caller's connection; `Stream.owner` is the `Exchange`.
+
+    `connections` is its listener's set.
+    """
 
     def __init__(self, entry: Entry, connections: set[DownstreamHandler]) -> None:
         self.entry = entry
         self.connections = connections
-        self.shell = None
+        self.shell: Any = None
         self.key = 0
 
     def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
@@ -86,8 +89,9 @@ class DownstreamHandler(TransportHandler):
         self.connections.discard(self)
         stream: Stream
         exchange: Exchange
-        streams: list = self.shell.conn.all_streams()
-        streams.reverse()  # what still waits goes first, or it would be sent in the place of what has just been cancelled
+        streams: list[Stream] = self.shell.conn.all_streams()
+        # What still waits goes first, or it would be sent in the place of what has just been cancelled.
+        streams.reverse()
         for stream in streams:
             exchange = stream.owner
             if exchange is not None:

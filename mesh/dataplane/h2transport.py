@@ -1,8 +1,9 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The shell of an HTTP/2 connection: bytes in, bytes out, one write per peer for all that one read caused.
 
-What lives here: the socket side of `mesh.wire.h2` and the hub, which is what connections of one loop share. What this must
-not know: routes, services, policies. The hub reads the clocks, once per wake-up; everything below is handed `now`.
+What lives here: the socket side of `mesh.wire.h2` and the hub, which is what connections of one loop share. What this
+must not know: routes, services, policies. The hub reads the clocks, once per wake-up; everything below is handed
+`now`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ import cython
 from mesh.balance.rng import Rng
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.timers import TimerWheel
-from mesh.wire.h2 import Connection, ConnectionError_, Handler
+from mesh.wire.errors import ConnectionError_
+from mesh.wire.h2 import Connection, Handler
 
 if not cython.compiled:
     MSG_DONTWAIT = MSG_NOSIGNAL = 0
+    c_send: Any = None  # uncompiled, uvloop or asyncio does all the sending
+    PyByteArray_AS_STRING: Any = None
 
 # One read takes at most this much; it is shared by all connections of the loop (nothing stays in it between callbacks).
 INBOX_BYTES = cython.declare(cython.int, 131_072)
-# While the kernel takes no more, a connection may hold this much output beside the flow-controlled data (SETTINGS and PING
-# acknowledgements, window updates, resets): a peer that floods without reading is cut off there.
+# While the kernel takes no more, a connection may hold this much output beside the flow-controlled data (SETTINGS and
+# PING acknowledgements, window updates, resets): a peer that floods without reading is cut off there.
 MAX_UNREAD_CONTROL = cython.declare(cython.int, 4 << 20)
 
 
 class Hub:
-    """What all connections of one event loop share: clock, rng, timers, read buffer, records, and who has output to write.
+    """What all connections of one event loop share: clock, rng, timers, read buffer, records, who has output to write.
 
     `clock` gives monotonic seconds, `wall_clock` unix nanoseconds.
     """
@@ -40,7 +44,7 @@ class Hub:
         self.recorder = recorder
         self.clock = clock
         self.wall_clock = wall_clock
-        self.dirty = []
+        self.dirty: list[Any] = []
         self.now = clock()
         self.wall_base = wall_clock()
         self.wall_mono = self.now
@@ -69,7 +73,7 @@ class Hub:
         if self.flushing:
             return 0
         self.flushing = True
-        dirty: list = self.dirty
+        dirty: list[Any] = self.dirty
         conn: Connection
         shell: H2Transport
         i: cython.Py_ssize_t = 0
@@ -122,7 +126,8 @@ class H2Transport:
     """One connection; duck-types `asyncio.BufferedProtocol`, which uvloop accepts from an extension type.
 
     `paused`: the kernel takes no more; hold DATA back. `closing`: no new streams; `closed`: the socket is gone.
-    `failed`: a protocol error ended it. `blocked`: some stream has data that waits for the connection's window or the kernel.
+    `failed`: a protocol error ended it. `blocked`: some stream has data that waits for the connection's window or the
+    kernel.
     """
 
     def __init__(self, client: cython.bint, handler: TransportHandler, hub: Hub) -> None:
@@ -130,7 +135,7 @@ class H2Transport:
         self.handler = handler
         self.conn = Connection(client, handler, hub.dirty, None)
         self.conn.owner = self
-        self.transport = None
+        self.transport: Any = None
         self.fd = -1
         self.rest = b""
         self.paused = False

@@ -8,6 +8,7 @@ hears of its response. What this must not know: which endpoint to take, whether 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -20,7 +21,8 @@ from mesh.dataplane.timers import Timer
 from mesh.wire.h2 import Stream
 from mesh.wire.hpack import Block
 
-# One HTTP/2 connection carries what its peer allows (SETTINGS_MAX_CONCURRENT_STREAMS); another is opened only when all are full.
+# One HTTP/2 connection carries what its peer allows (SETTINGS_MAX_CONCURRENT_STREAMS); another is opened only when all
+# are full.
 MAX_CONNECTIONS = cython.declare(cython.int, 8)
 # Requests that may wait for a connection to one endpoint; Envoy's max_pending_requests default.
 MAX_WAITING = cython.declare(cython.int, 1024)
@@ -66,7 +68,7 @@ class UpstreamHandler(TransportHandler):
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.shell = None
+        self.shell: Any = None
 
     def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
         call: UpstreamCall = stream.owner
@@ -140,7 +142,8 @@ class UpstreamHandler(TransportHandler):
 class Pool:
     """The connections to one endpoint.
 
-    `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called twice.
+    `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called
+    twice.
     """
 
     def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double) -> None:
@@ -148,13 +151,13 @@ class Pool:
         self.host = host
         self.port = port
         self.connect_timeout = connect_timeout
-        self.ready = []
-        self.retiring = []
+        self.ready: list[H2Transport] = []
+        self.retiring: list[H2Transport] = []
         self.connecting = 0
-        self.waiting = deque()
+        self.waiting: deque[UpstreamCall] = deque()
         self.retired = False
 
-    def acquire(self) -> H2Transport:
+    def acquire(self) -> H2Transport | None:
         """A connection with room for one more stream now, or None: then `wait()`."""
         transport: H2Transport
         for transport in self.ready:
@@ -175,10 +178,8 @@ class Pool:
 
     def leave(self, call: UpstreamCall) -> cython.int:
         """Take `call` out of the queue, if it is there."""
-        try:
+        with contextlib.suppress(ValueError):
             self.waiting.remove(call)
-        except ValueError:
-            pass
         return 0
 
     async def connect(self) -> None:
@@ -220,7 +221,7 @@ class Pool:
 
     def serve_waiting(self) -> cython.int:
         """Give free streams to those that wait; open another connection when there are none."""
-        transport: H2Transport
+        transport: H2Transport | None
         call: UpstreamCall
         while self.waiting:
             transport = self.acquire()
@@ -234,7 +235,8 @@ class Pool:
         return 0
 
     def settle(self, transport: H2Transport) -> cython.int:
-        """Streams of `transport` may have ended: give their places away, close it if it was retiring and this was the last."""
+        """Streams of `transport` may have ended: give their places away, close it if it was retiring and this was the
+        last."""
         if self.waiting:
             self.serve_waiting()
         if self.retiring and transport.conn.active == 0 and not transport.closing and transport in self.retiring:

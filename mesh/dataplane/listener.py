@@ -1,7 +1,7 @@
 """Listening ports: accept, decide what is spoken, and drain without losing a request.
 
-What lives here: the life of a port and of the HTTP/2 connections it accepted. What this must not know: what happens to a
-request (exchange), or why it drains.
+What lives here: the life of a port and of the HTTP/2 connections it accepted. What this must not know: what happens to
+a request (exchange), or why it drains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2downstream import DownstreamHandler
 from mesh.dataplane.h2transport import H2Transport, Hub
 
-# A graceful GOAWAY takes one round trip (RFC 9113 6.8); a peer that doesn't answer it is not waited for longer, in seconds.
+# A graceful GOAWAY takes one round trip (RFC 9113 6.8); a peer that doesn't answer it is not waited for longer, in
+# seconds.
 _GOAWAY_ROUND_TRIP = 1.0
 _POLL = 0.02
 

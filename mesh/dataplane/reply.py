@@ -1,4 +1,6 @@
-"""What the sidecar answers when it fails a request itself: gRPC callers get a status, others an HTTP status; both the reason code.
+"""What the sidecar answers when it fails a request itself.
+
+gRPC callers get a status, others an HTTP status; both the reason code.
 
 What lives here: the header sections of our own answers. What this must not know: connections, policies.
 """
@@ -16,7 +18,10 @@ _MAX_MESSAGE = 512
 
 @cache
 def failure_head(reason: Reason, grpc: bool, inbound: bool) -> Head:
-    """A whole answer without a body. Inbound, `mesh-not-delivered` tells the caller's sidecar that the app saw nothing."""
+    """A whole answer without a body.
+
+    Inbound, `mesh-not-delivered` tells the caller's sidecar that the app saw nothing.
+    """
     fields = [(b":status", b"200" if grpc else b"%d" % reason.http_status)]
     if grpc:
         fields += [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % reason.grpc_status)]

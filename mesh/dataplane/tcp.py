@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cython
 
@@ -91,7 +92,7 @@ class TcpProxy:
     trace_flags, which are its to choose.
     """
 
-    def __init__(self, reactor: Reactor, upstream: Upstream, kind: int, service: str,
+    def __init__(self, reactor: Reactor, upstream: Upstream[Any], kind: int, service: str,
                  on_record: Callable[[Record], None] | None = None) -> None:
         self.reactor = reactor
         self.upstream = upstream

@@ -18,7 +18,7 @@ import logging
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import cython
 
@@ -72,7 +72,10 @@ class Target(Protocol):
     def why(self) -> str: ...
 
 
-class Upstream(Protocol):
+TargetT = TypeVar("TargetT", bound=Target)
+
+
+class Upstream(Protocol[TargetT]):
     """Where connections go. Timeouts in seconds; they are read anew for each connection."""
 
     @property
@@ -80,14 +83,14 @@ class Upstream(Protocol):
     @property
     def idle_timeout(self) -> float: ...
 
-    def pick(self, source: str, tried: list[Target]) -> Target | None:
+    def pick(self, source: str, tried: list[TargetT]) -> TargetT | None:
         """Return an endpoint for a connection from the address `source`, None when there is none to be had.
 
         `tried` are those that failed this connection already, in order. Each target returned is given back exactly
         once.
         """
 
-    def released(self, target: Target, ok: bool, reason: Reason | None) -> None:
+    def released(self, target: TargetT, ok: bool, reason: Reason | None) -> None:
         """The connection is over, or never stood. `ok` is False when that was the endpoint's fault."""
 
 

@@ -1,13 +1,15 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """Deadlines by the thousand: a hashed timing wheel with O(1) arming and cancelling.
 
-What lives here: the wheel (Varghese and Lauck 1987, scheme 6) and its intrusive timers. What this must not know: the clock (the
-hub hands `now` in, in monotonic seconds) and what a timer is for. A timer fires at most one tick late, never early.
+What lives here: the wheel (Varghese and Lauck 1987, scheme 6) and its intrusive timers. What this must not know: the
+clock (the hub hands `now` in, in monotonic seconds) and what a timer is for. A timer fires at most one tick late,
+never early.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cython
 
@@ -16,8 +18,8 @@ class Timer:
     """One deadline; subclasses override `fire`. It is in at most one wheel, at most once."""
 
     def __init__(self) -> None:
-        self.previous = None
-        self.next = None
+        self.previous: Any = None
+        self.next: Any = None
         self.deadline = 0.0
         self.armed = False
 
@@ -46,9 +48,9 @@ class TimerWheel:
         self.size = size
         self.position = cython.cast(cython.longlong, now / tick)
         self.armed = 0
-        self.slots = []
-        i: cython.int
-        for i in range(size):
+        self.slots: list[Timer] = []
+        _slot: cython.int
+        for _slot in range(size):
             head: Timer = Timer()
             head.previous = head
             head.next = head
@@ -104,7 +106,7 @@ class TimerWheel:
         fired: cython.int = 0
         head: Timer
         timer: Timer
-        due: list
+        due: list[Timer]
         while self.position < goal:
             self.position += 1
             head = self.slots[self.position % self.size]

@@ -37,7 +37,8 @@ from mesh.telemetry.settings import TelemetrySettings, telemetry_settings
 from mesh.telemetry.spans import make_resource
 
 _log = logging.getLogger("mesh.sidecar")
-# How long "ready" waits for discovery to tell of the declared outbound services, in seconds; after that requests wait themselves.
+# How long "ready" waits for discovery to tell of the declared outbound services, in seconds; after that requests wait
+# themselves.
 _FIRST_STATE = 3.0
 _FLUSH_SPANS = 2.0
 # Supervisors and terminals signal a process and its group: what comes within this many seconds is the same wish.
@@ -138,7 +139,8 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGUSR1, lambda: spawn("drain inbound", self._drain_inbound()))
-        loop.add_signal_handler(signal.SIGUSR2, lambda: print(json.dumps(self.statistics()), file=sys.stderr, flush=True))
+        loop.add_signal_handler(
+            signal.SIGUSR2, lambda: print(json.dumps(self.statistics()), file=sys.stderr, flush=True))
 
     def _on_stop(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
 """Calls to the local app: one port, one endpoint behind it, and its place in the registry.
 
-What lives here: the inbound listener, the watch on the app, when the instance is registered and when it leaves. What this must
-not know: how requests are carried, how a lease is kept.
+What lives here: the inbound listener, the watch on the app, when the instance is registered and when it leaves. What
+this must not know: how requests are carried, how a lease is kept.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ from mesh.sidecar.config import SidecarConfig
 _log = logging.getLogger("mesh.sidecar")
 _PROBE_FIRST = 0.05
 _PROBE_SLOWEST = 1.0
-# After leaving the registry the other sidecars get this long to hear of it before the port closes: a connection that comes all
-# the same is served, one that came after would cost its caller a retry. Seconds.
+# After leaving the registry the other sidecars get this long to hear of it before the port closes: a connection that
+# comes all the same is served, one that came after would cost its caller a retry. Seconds.
 _PROPAGATION = 0.3
 _LEAVE_WITHIN = 2.0
 
 
 class Inbound:
-    """The callee's side. The app is asked for once before the instance is registered, so that no call arrives too early."""
+    """The callee's side.
+
+    The app is asked for once before the instance is registered, so that no call arrives too early.
+    """
 
     def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, channel: Channel,
                  make_entry: Callable[[int, Cluster | None, Any], Entry]) -> None:
@@ -98,7 +101,10 @@ class Inbound:
                         Locality(config.region, config.zone))
 
     async def drain(self, timeout: float) -> None:
-        """Leave the registry, then finish what is open, at most `timeout` seconds. A second call waits for the first."""
+        """Leave the registry, then finish what is open, at most `timeout` seconds.
+
+        A second call waits for the first.
+        """
         if self._drained is None:
             self._drained = spawn("drain inbound", self._leave(timeout))
         await asyncio.shield(self._drained)

@@ -15,8 +15,8 @@ import cython
 from mesh.wire.fields import Name
 
 if not cython.compiled:
-    from mesh.wire.fields import PER_CALL
-    from mesh.wire.octets import equal_at, octets_of
+    from mesh.wire.fields import PER_CALL, seen_before
+    from mesh.wire.octets import equal_at
 
 MAX_MEMO: int = 1024  # octets of a block
 MEMO_SETS: int = 512
@@ -100,16 +100,12 @@ def recall(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, h: cy
     return None
 
 
-def memorise(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, h: cython.ulonglong,
-             head: object) -> cython.int:
+def memorise(octets: bytes, h: cython.ulonglong, head: object) -> cython.int:
     """Keep what these octets mean, if they have been here before."""
-    place: cython.Py_ssize_t = (h >> 40) & 4095
-    mark: cython.int = ((h >> 32) & 0xFF) | 1
-    if SEEN[place] != mark:
-        SEEN[place] = mark
+    if not seen_before(SEEN, h):
         return 0
     memo: Memo = Memo.__new__(Memo)
-    memo.octets = octets_of(buf, start, n)
+    memo.octets = octets
     memo.hash = h
     memo.head = head
     slot: cython.Py_ssize_t = 2 * (h & (MEMO_SETS - 1))

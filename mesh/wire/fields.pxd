@@ -1,17 +1,19 @@
 from mesh.wire.fieldrules cimport KINDS, name_problem, value_problem
 from mesh.wire.huffman cimport huffman_decode, huffman_encode
-from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of
+from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 cdef int MAX_INTERNED
 cdef int NAME_SETS
 cdef int FIELD_SETS
 cdef list NAMES
 cdef list FIELDS
+cdef bytearray SEEN
 cdef unsigned long long SERIAL
 cdef dict STATIC_INDEX
 cdef dict STATIC_VALUES
 cdef list PER_CALL
 cdef list STATIC_FIELDS
+cdef bytearray SCRATCH
 cdef list ONE_OCTET
 
 cdef class Name:
@@ -41,7 +43,9 @@ cpdef Field new_field(Name ref, bytes value, bytes raw, bint sensitive)
 cpdef Name intern_name(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cpdef Field intern_literal(bytearray buf, Py_ssize_t start, Py_ssize_t name_n, Py_ssize_t n, bint sensitive)
 cpdef Field intern_field(Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive)
+cpdef bint seen_before(bytearray seen, unsigned long long h) except -1
 cpdef bint is_literal(Field field, Name name, bytearray buf, Py_ssize_t start, Py_ssize_t n, bint sensitive) except -1
 cpdef bytes string_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cpdef bytes integer_octets(Py_ssize_t value, int bits, int first)
+cpdef bytes literal_octets(bytes prefix, bytes value, int flag)
 cpdef bytes name_prefix(bytes name)

@@ -14,7 +14,7 @@ from mesh.wire.static_table import STATIC_TABLE
 if not cython.compiled:
     from mesh.wire.fieldrules import KINDS, name_problem, value_problem
     from mesh.wire.huffman import huffman_decode, huffman_encode
-    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of
+    from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 # Interned names and fields, in sets of two: about 2 MiB at the worst.
 MAX_INTERNED: int = 256  # octets of a value's literal
@@ -22,6 +22,7 @@ NAME_SETS: int = 128
 FIELD_SETS: int = 1024
 NAMES: list[Name | None] = [None] * (2 * NAME_SETS)
 FIELDS: list[Field | None] = [None] * (2 * FIELD_SETS)
+SEEN: bytearray = bytearray(4096)
 SERIAL: int = 0
 # The names that differ from call to call, by the first octet of their string literals.
 PER_CALL: list[Name | None] = [None] * 256
@@ -30,6 +31,7 @@ STATIC_VALUES: dict[bytes, dict[bytes, int]] = {}
 STATIC_FIELDS: list[Field | None] = [None]  # by index; the first is 1
 
 
+@cython.no_gc  # can't be part of a cycle
 @cython.freelist(64)
 @cython.cclass
 class Name:
@@ -44,6 +46,7 @@ class Name:
     serial: int
 
 
+@cython.no_gc
 @cython.freelist(256)
 @cython.cclass
 class Field:
@@ -78,10 +81,8 @@ class Field:
             if index is not None:
                 self.encoded = integer_octets(index, 7, 0x80)
             else:
-                prefix: bytes = self.ref.prefix
-                if self.sensitive:  # RFC 7541, section 6.2.3: an intermediary keeps it so
-                    prefix = bytes((prefix[0] | 0x10,)) + prefix[1:]
-                self.encoded = prefix + integer_octets(len(self.value), 7, 0) + self.value
+                # RFC 7541, section 6.2.3: what came as never indexed goes on as that.
+                self.encoded = literal_octets(self.ref.prefix, self.value, 0x10 if self.sensitive else 0)
         return self.encoded
 
     def __repr__(self) -> str:
@@ -142,7 +143,8 @@ def intern_literal(buf: bytearray, start: cython.Py_ssize_t, name_n: cython.Py_s
     if n > MAX_INTERNED:
         name = intern_name(buf, start, name_n)
         return new_field(name, string_of(buf, start + name_n, n - name_n), b"", sensitive)
-    slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, MIX) & (FIELD_SETS - 1))
+    h: cython.ulonglong = hash_at(buf, start, n, MIX)
+    slot: cython.Py_ssize_t = 2 * (h & (FIELD_SETS - 1))
     field: Field | None = cython.cast(Field, FIELDS[slot])
     if field is None or not is_literal(field, None, buf, start, n, sensitive):
         other: Field | None = field
@@ -151,6 +153,8 @@ def intern_literal(buf: bytearray, start: cython.Py_ssize_t, name_n: cython.Py_s
             name = intern_name(buf, start, name_n)
             field = new_field(name, string_of(buf, start + name_n, n - name_n), octets_of(buf, start, n), sensitive)
             field.named = True
+            if not seen_before(SEEN, h):
+                return field
         FIELDS[slot] = field
         FIELDS[slot + 1] = other
     return field
@@ -161,16 +165,32 @@ def intern_field(name: Name, buf: bytearray, start: cython.Py_ssize_t, n: cython
     """The field of this name (known by its index) whose value's string literal is the `n` octets at `start`."""
     if n > MAX_INTERNED:
         return new_field(name, string_of(buf, start, n), b"", sensitive)
-    slot: cython.Py_ssize_t = 2 * (hash_at(buf, start, n, name.serial) & (FIELD_SETS - 1))
+    h: cython.ulonglong = hash_at(buf, start, n, name.serial)
+    slot: cython.Py_ssize_t = 2 * (h & (FIELD_SETS - 1))
     field: Field | None = cython.cast(Field, FIELDS[slot])
     if field is None or not is_literal(field, name, buf, start, n, sensitive):
         other: Field | None = field
         field = cython.cast(Field, FIELDS[slot + 1])
         if field is None or not is_literal(field, name, buf, start, n, sensitive):
             field = new_field(name, string_of(buf, start, n), octets_of(buf, start, n), sensitive)
+            if not seen_before(SEEN, h):
+                return field
         FIELDS[slot] = field
         FIELDS[slot + 1] = other
     return field
+
+
+def seen_before(seen: bytearray, h: cython.ulonglong) -> cython.bint:
+    """True when something of this hash is met the second time: only that is worth keeping.
+
+    What never repeats would push out what does, and dies cheaper while its memory is warm. Forgets, and errs rarely.
+    """
+    place: cython.Py_ssize_t = (h >> 40) & 4095
+    mark: cython.int = ((h >> 32) & 0xFF) | 1
+    if seen[place] == mark:
+        return True
+    seen[place] = mark
+    return False
 
 
 def is_literal(field: Field, name: Name | None, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
@@ -212,6 +232,26 @@ def integer_octets(value: cython.Py_ssize_t, bits: cython.int, first: cython.int
     return bytes(out)
 
 
+def literal_octets(prefix: bytes, value: bytes, flag: cython.int) -> bytes:
+    """A literal: type and name as in `prefix`, the type or-ed with `flag`, then the value as it is."""
+    out: bytearray = SCRATCH
+    at: cython.Py_ssize_t = len(prefix)
+    n: cython.Py_ssize_t = len(value)
+    if len(out) < at + n + 8:
+        out.extend(bytes(at + n + 8 - len(out)))
+    put_octets(out, 0, prefix)
+    out[0] |= flag
+    if n < 127:
+        out[at] = n
+        at += 1
+    else:
+        length: bytes = integer_octets(n, 7, 0)
+        put_octets(out, at, length)
+        at += len(length)
+    put_octets(out, at, value)
+    return octets_of(out, 0, at + n)
+
+
 def name_prefix(name: bytes) -> bytes:
     """The beginning of a literal without indexing (RFC 7541, section 6.2.2): type and name."""
     index: object = STATIC_INDEX.get(name)
@@ -220,6 +260,7 @@ def name_prefix(name: bytes) -> bytes:
     return b"\x00" + integer_octets(len(name), 7, 0) + name
 
 
+SCRATCH: bytearray = bytearray(512)
 ONE_OCTET: list[bytes] = [bytes((octet,)) for octet in range(256)]
 
 

@@ -3,12 +3,13 @@ from mesh.wire.fieldrules cimport (
     NOT_DELIVERED, OTHER, PATH, PROTOCOL, REASON, SCHEME, STATUS, TRACEPARENT, digits, value_problem)
 from mesh.wire.blockmemo cimport MAX_MEMO, memorise, recall, skim
 from mesh.wire.fields cimport (
-    Field, Name, PER_CALL, STATIC_FIELDS, integer_octets, intern_field, intern_literal, name_prefix, new_field,
-    new_name, string_of)
+    Field, Name, PER_CALL, STATIC_FIELDS, literal_octets, intern_field, intern_literal, name_prefix, new_field,
+    new_name, seen_before, string_of)
 from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 cdef int HEAD_SETS
 cdef list HEADS
+cdef bytearray SEEN
 cdef list SCRATCH
 cdef bytearray OUT
 cdef dict PREFIXES

@@ -50,18 +50,20 @@ if not cython.compiled:
     from mesh.wire.fields import (
         PER_CALL,
         STATIC_FIELDS,
-        integer_octets,
         intern_field,
         intern_literal,
+        literal_octets,
         name_prefix,
         new_field,
         new_name,
+        seen_before,
         string_of,
     )
     from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
 HEAD_SETS: int = 512
 HEADS: list[Head | None] = [None] * (2 * HEAD_SETS)
+SEEN: bytearray = bytearray(4096)
 SCRATCH: list[Field | None] = [None] * 128
 OUT: bytearray = bytearray(1024)
 PREFIXES: dict[bytes, bytes] = {}
@@ -196,21 +198,22 @@ class Head:
 
     def without(self, names: AbstractSet[bytes]) -> Head:
         """This section less the fields of these names (the last answer is kept)."""
-        if self.dropped is not None and self.dropped_names is names:
-            return self.dropped
+        if self.dropped_names is names:
+            return self if self.dropped is None else self.dropped
         field: Field
         kept: list[Any] = []
         for field in self.fields:
             if field.name not in names:
                 kept.append(field)
-        self.dropped = self if len(kept) == len(self.fields) else new_head(kept)
+        self.dropped = None if len(kept) == len(self.fields) else new_head(kept)  # not self: that would be a cycle
         self.dropped_names = names
-        return self.dropped
+        return self if self.dropped is None else self.dropped
 
     def __repr__(self) -> str:
         return f"Head({[(field.name, field.value) for field in self.fields]!r})"
 
 
+@cython.no_gc  # a section never refers to a block
 @cython.freelist(256)
 @cython.cclass
 class Block:
@@ -280,6 +283,7 @@ class Decoder:
         n_name: cython.Py_ssize_t
         n_value: cython.Py_ssize_t
         value: bytes
+        octets: bytes
         name: Name | None
         field: Field
         opening: cython.bint = True
@@ -313,7 +317,11 @@ class Decoder:
                 self.resize(self.integer(0x1F))
                 continue
             else:
-                index = self.integer(0x3F if first & 0x40 else 0x0F)
+                index = first & (0x3F if first & 0x40 else 0x0F)
+                if index == (0x3F if first & 0x40 else 0x0F):
+                    index = self.integer(index)
+                else:
+                    self.position = at + 1
                 begin = self.position
                 if index:
                     name = self.at(index).ref
@@ -372,7 +380,10 @@ class Decoder:
         elif head is None:
             head = head_of(fields, n, h)
             if stable_hash and last < stable:
-                memorise(buf, start, stable - start, stable_hash, head)
+                octets = octets_of(buf, start, stable - start)
+                memorise(octets, stable_hash, head)
+                if not head.encoded:  # they mean the same on every connection, also on those we send on
+                    head.encoded = octets
         block.head = head
         return block
 
@@ -415,7 +426,13 @@ class Decoder:
     def skip_string(self) -> cython.Py_ssize_t:
         """How many octets the string literal at the position takes, with its length; the position moves behind it."""
         start: cython.Py_ssize_t = self.position
-        n: cython.Py_ssize_t = self.integer(0x7F)
+        n: cython.Py_ssize_t = 0x7F
+        if start < self.end:
+            n = self.buf[start] & 0x7F
+        if n < 0x7F:
+            self.position = start + 1
+        else:
+            n = self.integer(0x7F)
         if n > self.end - self.position:
             raise HpackError("string reaches past the block")
         self.position += n
@@ -547,7 +564,7 @@ def head_of(fields: list[Any], n: cython.Py_ssize_t, h: cython.ulonglong) -> Hea
             return head
     head = new_head(fields[:n])
     head.hash = h
-    if n <= 64:
+    if n <= 64 and seen_before(SEEN, h):
         HEADS[slot + 1] = HEADS[slot]
         HEADS[slot] = head
     return head
@@ -570,4 +587,4 @@ def literal(name: bytes, value: bytes) -> bytes:
         prefix = name_prefix(name)
         if len(PREFIXES) < 64:
             PREFIXES[name] = prefix
-    return prefix + integer_octets(len(value), 7, 0) + value
+    return literal_octets(prefix, value, 0)

@@ -1,6 +1,7 @@
 from mesh.wire.octets cimport octets_of
 
 cdef bytearray HEX
+cdef int FLAW
 cdef bytearray DIGITS
 cdef bytearray SCRATCH
 
@@ -14,6 +15,5 @@ cpdef TraceParent parse_traceparent(bytes value)
 cpdef bytes format_traceparent(unsigned long long trace_hi, unsigned long long trace_lo, unsigned long long span_id,
                                int flags)
 cpdef bytes limit_tracestate(bytes value)
-cdef bint hex_at(bytes text, Py_ssize_t start, Py_ssize_t n) except -1
 cdef unsigned long long number_at(bytes text, Py_ssize_t start, Py_ssize_t n) except? 0
 cdef int put_hex(Py_ssize_t start, Py_ssize_t n, unsigned long long number) except -1

@@ -16,6 +16,7 @@ if not cython.compiled:
 
 # Value of each octet as a lower-case hexadecimal digit, 255 if it is none.
 HEX: bytearray = bytearray(b"0123456789abcdef".find(octet) & 0xFF for octet in range(256))
+FLAW: int = 0  # all digits read since it was set to 0, or-ed
 DIGITS: bytearray = bytearray(b"0123456789abcdef")
 SCRATCH: bytearray = bytearray(b"00-00000000000000000000000000000000-0000000000000000-00")
 MAX_STATE = 512  # octets; what section 3.3.1.5 asks to propagate at least
@@ -27,12 +28,10 @@ MAX_MEMBERS = 32  # section 3.3.1.1
 class TraceParent:
     """The caller's span: 128 bits of trace id, 64 of span id, 8 of flags (1: sampled, 2: the id is random)."""
 
-    def __init__(self, trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong,
-                 flags: cython.int) -> None:
-        self.trace_hi: int = trace_hi
-        self.trace_lo: int = trace_lo
-        self.span_id: int = span_id
-        self.flags: int = flags
+    trace_hi: int
+    trace_lo: int
+    span_id: int
+    flags: int
 
     @staticmethod
     def parse(value: bytes) -> TraceParent | None:
@@ -45,21 +44,26 @@ def parse_traceparent(value: bytes) -> TraceParent | None:
 
     A version above 00 may go on after what version 00 has; of its flags only the known ones are taken.
     """
+    global FLAW
     n: cython.Py_ssize_t = len(value)
     if n < 55 or value[2] != 0x2D or value[35] != 0x2D or value[52] != 0x2D:
         return None
-    if not (hex_at(value, 0, 2) and hex_at(value, 3, 32) and hex_at(value, 36, 16) and hex_at(value, 53, 2)):
-        return None
+    FLAW = 0
     version: cython.int = number_at(value, 0, 2)
-    if version == 0xFF or (n > 55 and (version == 0 or value[55] != 0x2D)):
-        return None
     trace_hi: cython.ulonglong = number_at(value, 3, 16)
     trace_lo: cython.ulonglong = number_at(value, 19, 16)
     span_id: cython.ulonglong = number_at(value, 36, 16)
+    flags: cython.int = number_at(value, 53, 2)
+    if FLAW > 15 or version == 0xFF or (n > 55 and (version == 0 or value[55] != 0x2D)):
+        return None
     if (trace_hi == 0 and trace_lo == 0) or span_id == 0:
         return None
-    flags: cython.int = number_at(value, 53, 2)
-    return TraceParent(trace_hi, trace_lo, span_id, flags if version == 0 else flags & 3)
+    parent: TraceParent = TraceParent.__new__(TraceParent)
+    parent.trace_hi = trace_hi
+    parent.trace_lo = trace_lo
+    parent.span_id = span_id
+    parent.flags = flags if version == 0 else flags & 3
+    return parent
 
 
 def format_traceparent(trace_hi: cython.ulonglong, trace_lo: cython.ulonglong, span_id: cython.ulonglong,
@@ -90,27 +94,21 @@ def limit_tracestate(value: bytes) -> bytes:
     return b",".join(kept)
 
 
-def hex_at(text: bytes, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.bint:
-    """True if `n` lower-case hexadecimal digits stand at `start`."""
-    table: bytearray = HEX
-    octet: cython.uchar
-    i: cython.Py_ssize_t
-    for i in range(start, start + n):
-        octet = text[i]
-        if table[octet] == 255:
-            return False
-    return True
-
-
 def number_at(text: bytes, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.ulonglong:
-    """The number that `n` checked digits at `start` write; at most 16."""
+    """The number that `n` (at most 16) digits at `start` write; FLAW gets above 15 if one of them is none."""
+    global FLAW
     table: bytearray = HEX
     number: cython.ulonglong = 0
+    seen: cython.int = 0
     octet: cython.uchar
+    digit: cython.int
     i: cython.Py_ssize_t
     for i in range(start, start + n):
         octet = text[i]
-        number = (number << 4) | table[octet]
+        digit = table[octet]
+        seen |= digit
+        number = (number << 4) | cython.cast(cython.ulonglong, digit)
+    FLAW |= seen
     return number
 
 

@@ -1,8 +1,9 @@
 """How long a weight change takes to reach the picks of many connected sidecars. Prints; passes or fails nothing.
 
-Each simulated sidecar is the real discovery client with a connection of its own and the real cluster; all of them share one
-process, which therefore is slower than a hundred machines would be. The clock starts before the SetWeights call and
-stops, per sidecar, when its picker gives the endpoint that has the weight now. The control plane is a process of its own.
+Each simulated sidecar is the real discovery client with a connection of its own and the real cluster; all of them share
+one process, which therefore is slower than a hundred machines would be. The clock starts before the SetWeights call and
+stops, per sidecar, when its picker gives the endpoint that has the weight now. The control plane is a process of its
+own.
 
     python tests/bench/weights.py --sidecars 100 --rounds 20 [--json]
 """
@@ -114,8 +115,8 @@ def main() -> int:
     if options.json:
         print(json.dumps(figures))
     else:
-        print("weight change to the picks of {sidecars} sidecars, {changes} changes: p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms, "
-              "max {max_ms:.1f} ms".format(**figures))
+        print("weight change to the picks of {sidecars} sidecars, {changes} changes: "
+              "p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms, max {max_ms:.1f} ms".format(**figures))
     return 0
 
 

@@ -35,6 +35,8 @@ class Run:
         self.process = subprocess.Popen(
             [sys.executable, "-c", driver, str(self.log), *argv], cwd=folder, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # `nohup make test`: an ignored SIGHUP would be inherited, and rightly stay ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             env={**os.environ, "PYTHONPATH": str(ROOT), "MODE": mode, "MESH_OUTBOUND": "", "MESH_CONFIG": ""})
 
     @property

@@ -10,6 +10,8 @@ import grpc
 import pytest
 import yaml
 
+from controlplane.command import parse
+from mesh.cli.group import COMMANDS
 from mesh.demo.shop import MEMBERS
 from mesh.errors import REASONS
 from mesh.sidecar.config import OPTIONS
@@ -33,6 +35,20 @@ def test_every_flag_and_variable_is_in_the_operators_guide(option: Any) -> None:
     guide = (ROOT / "docs" / "operate.md").read_text()
     assert f"`{option.switch}" in guide
     assert not option.variable or f"`{option.variable}`" in guide
+
+
+def test_every_flag_of_the_control_plane_is_in_the_operators_guide(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    flags = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    guide = (ROOT / "docs" / "operate.md").read_text()
+    assert len(flags) >= 5
+    assert not [flag for flag in flags if f"`{flag} " not in guide]
+
+
+def test_every_command_is_in_the_operators_guide() -> None:
+    guide = (ROOT / "docs" / "operate.md").read_text() + (ROOT / "README.md").read_text()
+    assert not [name for name in COMMANDS if f"mesh {name}" not in guide and f"make {name}" not in guide]
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)

@@ -84,7 +84,10 @@ class Call:
 
 
 class Peer(asyncio.Protocol):
-    """A scripted HTTP/2 peer in either role. `script(call)` runs at a server when the headers of a request are there."""
+    """A scripted HTTP/2 peer in either role.
+
+    `script(call)` runs at a server when the headers of a request are there.
+    """
 
     def __init__(self, client: bool, script: Callable[[Call], object] | None = None, *, acknowledge: bool = True,
                  settings: dict[int, int] | None = None) -> None:

@@ -1,4 +1,7 @@
-"""One proxied request, against scripted HTTP/2 peers: what reaches the endpoint, what comes back, and what is tried again."""
+"""One proxied request, against scripted HTTP/2 peers.
+
+What reaches the endpoint, what comes back, and what is tried again.
+"""
 
 from __future__ import annotations
 
@@ -392,7 +395,7 @@ def test_inbound_says_what_was_not_delivered() -> None:
 def test_interim_answers_and_request_trailers_pass() -> None:
     async def main() -> None:
         async with world(lambda call: call.send_headers([(":status", "103"), ("link", "<x>")]), service=cart()) as w:
-            call = (await w.client()).request(PLAIN[:0] + [(":method", "POST"), *PLAIN[1:]], end=False)
+            call = (await w.client()).request([(":method", "POST"), *PLAIN[1:]], end=False)
             await until(lambda: call.informational)
             call.send(b"x")
             call.send_headers([("checksum", "1")], end=True)

@@ -39,7 +39,7 @@ def test_limits_are_the_services() -> None:
 
 
 def test_only_the_endpoints_own_failures_count_against_it() -> None:
-    cluster, upstream = made()
+    _, upstream = made()
     for reason, counted in ((errors.CALLER_GONE, 0), (errors.CONNECT_FAILED, 1)):
         target = upstream.pick("10.0.0.1", [])
         assert target is not None

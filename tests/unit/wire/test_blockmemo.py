@@ -66,9 +66,9 @@ def test_the_second_meeting_is_remembered() -> None:
     h = hash_at(octets, 2, len(octets) - 2, 1)
     meaning = object()
     assert recall(octets, 2, len(octets) - 2, h) is None
-    memorise(octets, 2, len(octets) - 2, h, meaning)
+    memorise(bytes(octets[2:]), h, meaning)
     assert recall(octets, 2, len(octets) - 2, h) is None
-    memorise(octets, 2, len(octets) - 2, h, meaning)
+    memorise(bytes(octets[2:]), h, meaning)
     assert recall(octets, 2, len(octets) - 2, h) is meaning
     assert recall(octets, 3, len(octets) - 3, h) is None, "the octets are compared, not only their hash"
 
@@ -80,7 +80,7 @@ def test_a_set_keeps_the_two_used_last() -> None:
     def meet(i: int) -> object:
         meaning = recall(parts[i], 0, 6, hashes[i])
         if meaning is None:
-            memorise(parts[i], 0, 6, hashes[i], parts[i])
+            memorise(bytes(parts[i]), hashes[i], parts[i])
         return meaning
 
     assert [meet(i) for i in (0, 0, 0, 1, 1, 1)] == [None, None, parts[0], None, None, parts[1]]

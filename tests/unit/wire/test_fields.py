@@ -9,9 +9,11 @@ from mesh.wire.fields import (
     intern_literal,
     intern_name,
     is_literal,
+    literal_octets,
     name_prefix,
     new_field,
     new_name,
+    seen_before,
     string_of,
 )
 from mesh.wire.huffman import huffman_encode
@@ -75,7 +77,8 @@ def test_a_field_is_judged_with_its_name() -> None:
 
 def test_equal_literals_are_one_field() -> None:
     buf = bytearray(b"\x03abc\x02xy\x03abc\x02xy\x03abc\x02xz")
-    one = intern_literal(buf, 0, 4, 7, False)
+    intern_literal(buf, 0, 4, 7, False)
+    one = intern_literal(buf, 0, 4, 7, False)  # kept when it is met the second time
     assert (one.name, one.value) == (b"abc", b"xy")
     assert intern_literal(buf, 7, 4, 7, False) is one
     assert intern_literal(buf, 14, 4, 7, False) is not one
@@ -87,6 +90,7 @@ def test_huffman_coded_literals_are_kept_by_their_code() -> None:
     coded = huffman_encode(b"some-value")
     literal = bytes((0x80 | len(coded),)) + coded
     name = new_name(b"x-some", b"")
+    intern_field(name, bytearray(literal), 0, len(literal), False)
     one = intern_field(name, bytearray(literal), 0, len(literal), False)
     assert one.value == b"some-value"
     assert intern_field(name, bytearray(b"." + literal), 1, len(literal), False) is one
@@ -96,6 +100,7 @@ def test_huffman_coded_literals_are_kept_by_their_code() -> None:
 
 def test_a_flood_of_fields_leaves_those_in_use() -> None:
     hot = bytearray(b"\x05x-hot\x03yes")
+    intern_literal(hot, 0, 6, 10, False)
     one = intern_literal(hot, 0, 6, 10, False)
     for i in range(20_000):
         buf = bytearray(b"\x06x-cold\x05%05d" % i)
@@ -115,6 +120,20 @@ def test_string_of(n: int) -> None:
     for text, flag in ((b"a" * n, 0), (huffman_encode(b"a" * n), 0x80)):
         literal = integer_octets(len(text), 7, flag) + text
         assert string_of(bytearray(b"." + literal + b"."), 1, len(literal)) == b"a" * n
+
+
+def test_a_value_is_kept_when_it_is_met_the_second_time() -> None:
+    seen = bytearray(4096)
+    assert not seen_before(seen, 0x1234_5678_9ABC_DEF0)
+    assert seen_before(seen, 0x1234_5678_9ABC_DEF0)
+    assert not seen_before(seen, 0x1234_5672_9ABC_DEF0)
+    assert not seen_before(seen, 0x1234_5670_9ABC_DEF0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 126, 127, 128, 2000])
+def test_literal_octets(n: int) -> None:
+    assert literal_octets(b"\x04", b"v" * n, 0) == b"\x04" + integer_octets(n, 7, 0) + b"v" * n
+    assert literal_octets(b"\x00\x01a", b"v" * n, 0x10) == b"\x10\x01a" + integer_octets(n, 7, 0) + b"v" * n
 
 
 def test_name_prefix() -> None:

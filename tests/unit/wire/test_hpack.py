@@ -134,6 +134,9 @@ def test_a_block_cut_anywhere_is_an_error_or_a_shorter_list(name: str) -> None:
 def test_equal_sections_are_one_object_in_every_encoding_of_the_same_strings() -> None:
     head = make_head(REQUEST)
     octets = Encoder().encode(head)
+    for _ in range(4):  # what repeats is kept
+        decode(octets)
+        decode(literal(b"grpc-timeout", b"2S"))
     heads = {decode(octets).head for _ in range(4)}
     heads |= {
         decode(octets + literal(b"traceparent", b"%d" % i) + literal(b"grpc-timeout", b"1S")).head for i in range(4)
@@ -152,8 +155,9 @@ def test_a_section_survives_a_changing_dynamic_table() -> None:
         block = decode(peer.encode(fields), decoder)
         assert block.traceparent == fields[-2][1]
         assert block.grpc_timeout == fields[-1][1]
-        heads.add(block.head)
-    assert len(heads) <= 2, "the first time :path and :authority are literals, later indexes of the same fields"
+        if i >= 150:  # each turn of the table brings every literal once more
+            heads.add(block.head)
+    assert len(heads) == 1
 
 
 @pytest.mark.parametrize("place", range(len(REQUEST) + 1))
