@@ -19,11 +19,16 @@ MAX_CLUSTERS = 1000
 
 
 class Clusters:
-    """`subscribe(name)` is called once for each service that is wanted and not known yet."""
+    """`subscribe(name)` is called when a service is wanted for the first time.
 
-    def __init__(self, hub: Hub, subscribe: Callable[[str], None]) -> None:
+    `unsubscribe(name)` when it is forgotten.
+    """
+
+    def __init__(self, hub: Hub, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None]) -> None:
         self._hub = hub
         self._subscribe = subscribe
+        self._unsubscribe = unsubscribe
+        self._pinned: set[str] = set()
         self._clusters: dict[str, Cluster] = {}
         self._by_authority: dict[bytes, Cluster] = {}
 
@@ -36,6 +41,11 @@ class Clusters:
             cluster = self._clusters[name] = Cluster(self._hub, name)
             self._subscribe(name)
         return cluster
+
+    def pin(self, name: str) -> Cluster:
+        """As `get`, for a service that a port was declared for: never forgotten, whether it exists or not."""
+        self._pinned.add(name)
+        return self.get(name)
 
     def cluster_for(self, authority: bytes | None) -> Cluster | None:
         """The cluster that an `:authority` names; None when it can't be a service, or too many names are known."""
@@ -73,8 +83,9 @@ class Clusters:
 
     def _forget_missing(self) -> None:
         for name, cluster in list(self._clusters.items()):
-            if cluster.known() and cluster.service is None:
+            if cluster.known() and cluster.service is None and name not in self._pinned:
                 del self._clusters[name]
+                self._unsubscribe(name)
         self._by_authority.clear()
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ cdef class UpstreamCall(Timer):
 cdef class UpstreamHandler(TransportHandler):
     cdef Pool pool
     cdef H2Transport shell
+    cdef readonly object greeting
     cdef int on_headers(self, Stream stream, Block block, bint end) except -1
     cdef int on_data(self, Stream stream, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
     cdef int on_reset(self, Stream stream, unsigned int code, bint by_peer) except -1

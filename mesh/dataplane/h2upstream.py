@@ -64,11 +64,15 @@ class UpstreamCall(Timer):
 
 
 class UpstreamHandler(TransportHandler):
-    """The codec's handler on a connection to an endpoint; `Stream.owner` is the `UpstreamCall`."""
+    """The codec's handler on a connection to an endpoint; `Stream.owner` is the `UpstreamCall`.
+
+    `greeting`: a future, True when the peer's SETTINGS are here, False when the connection ended before.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.shell: Any = None
+        self.greeting: Any = pool.hub.loop.create_future()
 
     def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
         call: UpstreamCall = stream.owner
@@ -111,7 +115,10 @@ class UpstreamHandler(TransportHandler):
         return 0
 
     def on_settings(self) -> cython.int:
-        self.pool.serve_waiting()
+        if not self.greeting.done():
+            self.greeting.set_result(True)
+        else:
+            self.pool.serve_waiting()
         return 0
 
     def on_connected(self, transport: H2Transport) -> cython.int:
@@ -120,6 +127,8 @@ class UpstreamHandler(TransportHandler):
 
     def on_lost(self, exc: object) -> cython.int:
         shell: H2Transport = self.shell
+        if not self.greeting.done():
+            self.greeting.set_result(False)
         self.pool.forget(shell)
         stream: Stream
         call: UpstreamCall
@@ -183,13 +192,23 @@ class Pool:
         return 0
 
     async def connect(self) -> None:
-        """Open one connection; when that fails, everything that waits is told, and nothing was sent."""
-        transport = H2Transport(True, UpstreamHandler(self), self.hub)
+        """Open one connection; when that fails, everything that waits is told, and nothing was sent.
+
+        It counts as open when the peer has sent its SETTINGS: then something is there that lives and speaks HTTP/2, and
+        it is known how many streams it takes. A frozen process accepts connections (the kernel does it) and says
+        nothing.
+        """
+        handler = UpstreamHandler(self)
+        transport = H2Transport(True, handler, self.hub)
         reason: Any = None
         detail = ""
         try:
             async with asyncio.timeout(self.connect_timeout):
                 await self.hub.loop.create_connection(lambda: transport, self.host, self.port)
+                if not await handler.greeting:
+                    reason = errors.CONNECT_FAILED
+                    detail = f"{self.host}:{self.port} closed the connection" + (
+                        ": it does not speak HTTP/2" if transport.failed else " at once")
         except TimeoutError:
             reason = errors.CONNECT_TIMEOUT
             detail = f"{self.host}:{self.port} did not answer within {self.connect_timeout:g} s"
@@ -208,8 +227,8 @@ class Pool:
             else:
                 self.ready.append(transport)
             self.serve_waiting()
-        else:
-            self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port}: closed at once")
+        else:  # it greeted and was gone in the same breath
+            self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port} closed the connection at once")
         self.hub.flush()
 
     def fail_waiting(self, reason: Any, detail: str) -> None:

@@ -82,7 +82,7 @@ class Sidecar:
         self.reactor = Reactor(loop)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
         state = StateFile(config.state_dir, config.service, config.instance)
-        self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name))
+        self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget)
         self.discovery = DiscoveryClient(channel, config.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if self._telemetry.enabled else None
         self.outbounds = Outbounds(config, self.hub, self.reactor, self.clusters, self._entry)
@@ -113,6 +113,10 @@ class Sidecar:
                   self.outbounds.addresses() or "none")
         await self._stop.wait()
         return await self._drain()
+
+    def _forget(self, service: str) -> None:
+        if service != self._config.service:  # subscribed to as its own
+            self.discovery.unsubscribe(service)
 
     def _make_exporter(self, recorder: Recorder, rng: Rng) -> Exporter:
         collector = Channel(self.hub, self._telemetry.targets)

@@ -61,7 +61,7 @@ class Outbounds:
                  make_entry: MakeEntry) -> None:
         self._ports: list[ServicePort] = []
         for outbound in config.outbound:
-            cluster = clusters.get(outbound.service)
+            cluster = clusters.pin(outbound.service)
             self._ports.append(ServicePort(outbound, hub, reactor, cluster, make_entry(CLIENT, cluster, None)))
         self._shared: Port | None = None
         self._shared_http: H2Acceptor | None = None

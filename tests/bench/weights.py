@@ -45,7 +45,7 @@ class Sidecar:
         self.latency: float | None = None
         self.expected = ""
         self.started = 0.0
-        self.clusters = Clusters(hub, lambda name: self.client.subscribe(name))
+        self.clusters = Clusters(hub, lambda name: self.client.subscribe(name), lambda name: None)
         self.client = DiscoveryClient(Channel(hub, [(host, port)]), f"bench/sidecar-{number}", self, hub.rng)
         self.cluster = self.clusters.get("cart")
 

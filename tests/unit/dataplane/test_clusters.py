@@ -12,7 +12,7 @@ from mesh.model import Endpoint, Service
 
 def made() -> tuple[Clusters, list[str]]:
     asked: list[str] = []
-    return Clusters(Hub(None, Rng(1), Recorder(), lambda: 1.0, lambda: 0), asked.append), asked
+    return Clusters(Hub(None, Rng(1), Recorder(), lambda: 1.0, lambda: 0), asked.append, asked.remove), asked
 
 
 def test_a_service_is_asked_for_once() -> None:
@@ -62,3 +62,18 @@ def test_names_that_nobody_answers_for_are_bounded_too() -> None:
         clusters.cluster_for(b"silent-%d" % n)
     assert len(clusters.statistics()) <= 2 * module.MAX_CLUSTERS
     assert clusters.cluster_for(b"one-more") is None
+
+
+def test_what_is_forgotten_is_asked_for_again_and_what_is_declared_is_never_forgotten() -> None:
+    clusters, asked = made()
+    declared = clusters.pin("declared")
+    clusters.on_service("declared", None)
+    for n in range(module.MAX_CLUSTERS + 5):
+        clusters.cluster_for(b"made-up-%d" % n)
+        clusters.on_service(f"made-up-{n}", None)
+    assert "made-up-0" not in asked
+    assert asked[0] == "declared"
+    clusters.on_service("declared", Service("declared"))
+    assert declared.service == Service("declared")
+    clusters.cluster_for(b"made-up-0")
+    assert asked[-1] == "made-up-0"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import Any
 
 import h2.errors
 from h2_world import DONE, GRPC, OK, Call, Peer, Upstream, answered, run, until, world
@@ -134,6 +136,54 @@ def test_too_many_waiting_requests_are_refused_and_the_others_served_in_turn() -
             for call in calls:
                 await answered(call)
             assert sum(call.trailers == {"grpc-status": "0"} for call in calls) >= 1024
+
+    run(main)
+
+
+def test_an_endpoint_that_accepts_and_says_nothing_has_been_sent_nothing() -> None:
+    """A frozen process: the kernel accepts for it. The request goes elsewhere although it may not be repeated."""
+    async def main() -> None:
+        async with world(echo, service=cart(timeout=TimeoutPolicy(connect=0.05))) as w:
+            silent = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+            w.cluster.update_endpoints([
+                Endpoint("cart", "a", "127.0.0.1", w.upstreams[0].port),
+                Endpoint("cart", "silent", "127.0.0.1", silent.sockets[0].getsockname()[1])])
+            client = await w.client()
+            for _ in range(3):
+                call = await answered(client.request(GRPC))
+                assert call.trailers == {"grpc-status": "0"}
+            assert w.entry.retries >= 1
+            silent.close()
+
+    run(main)
+
+
+def test_an_endpoint_that_speaks_something_else_is_told_apart() -> None:
+    class Banner(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            transport.write(b"220 mail.example ESMTP ready and at your service\r\n")
+
+    async def main() -> None:
+        async with world(service=cart(retry=RetryPolicy(max_attempts=1))) as w:
+            mail = await asyncio.get_running_loop().create_server(Banner, "127.0.0.1", 0)
+            w.cluster.update_endpoints([Endpoint("cart", "mail", "127.0.0.1", mail.sockets[0].getsockname()[1])])
+            call = await answered((await w.client()).request(GRPC))
+            assert call.headers["mesh-reason"] == "upstream_connect_failed"
+            assert "does not speak HTTP/2" in call.headers["grpc-message"]
+            mail.close()
+
+    run(main)
+
+
+def test_no_stream_is_opened_before_the_endpoint_has_said_how_many_it_takes() -> None:
+    async def main() -> None:
+        async with world(Upstream(echo, settings={3: 2}), service=cart()) as w:
+            client = await w.client()
+            calls = [client.request(GRPC) for _ in range(50)]
+            for call in calls:
+                await answered(call)
+                assert call.trailers == {"grpc-status": "0"}
+            assert w.entry.retries == 0
 
     run(main)
 

@@ -23,7 +23,7 @@ class World:
         loop = asyncio.get_running_loop()
         self.hub = Hub(loop, Rng(1), Recorder())
         self.asked: list[str] = []
-        self.clusters = Clusters(self.hub, self.asked.append)
+        self.clusters = Clusters(self.hub, self.asked.append, self.asked.remove)
         self.reactor = Reactor(loop)
         self.outbounds = Outbounds(load(["--service", "web", *flags], {}), self.hub, self.reactor, self.clusters,
                                    self._entry)
