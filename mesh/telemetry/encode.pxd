@@ -1,8 +1,7 @@
 from mesh.dataplane.record cimport Record
 from mesh.wire.octets cimport octets_of, put_octets
 
-cdef int GRPC_
-cdef int HTTP2_
+cdef int TCP_
 cdef int SLOTS
 cdef int SPANS_TAG
 cdef int START_TAG
@@ -19,7 +18,6 @@ cdef class Template:
     cdef int protocol
     cdef bint root
     cdef str service
-    cdef bytes path
     cdef bytes method
     cdef bytes authority
     cdef str endpoint
@@ -42,13 +40,14 @@ cdef class SpanEncoder:
     cdef list slots
     cdef bytes request_key
     cdef bytes response_key
-    cdef bytes path_key
+    cdef tuple paths
     cdef bytes scope
     cdef bytes head
     cdef bytearray out
     cpdef int add(self, Record record) except -1
     cdef Template template(self, Record record)
     cdef Template remembered(self, Record record)
+    cdef bytes path(self, Record record)
     cdef bytes extras(self, Record record)
 
 cdef bytes sized(bytes tag, bytes payload)

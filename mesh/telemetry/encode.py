@@ -14,27 +14,34 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
 
-from mesh.dataplane.record import GRPC, HTTP2, Record
-from mesh.telemetry.semantics import REQUEST_BYTES, RESPONSE_BYTES, URL_PATH, stable_attributes, text, url_path
+from mesh.dataplane.record import GRPC, TCP, Record
+from mesh.telemetry.semantics import (
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    path_attributes,
+    span_name,
+    stable_attributes,
+    text,
+)
 from mesh.telemetry.spans import build_span
 
 if not cython.compiled:
     from mesh.wire.octets import octets_of, put_octets
 
-# Kinds of span remembered, about 1 KB each. A caller who makes up paths empties the memo; it can't grow it.
+# Kinds of span remembered, about 1 KB each, and paths. A caller who makes up either empties the memo; it can't grow it.
 MAX_TEMPLATES = 1024
+MAX_PATHS = 4096
 SLOTS = 512  # of a first look by address, before the memo proper; a power of two
 START_BYTES = 65_536  # of the batch's buffer, which then grows to what a batch needs
 
 # Tags, number << 3 | type: LEN = 2 (with one byte of length where that is fixed), I64 = 1, VARINT = 0.
 TRACE_ID, SPAN_ID, PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"  # Span.trace_id, span_id, parent_span_id
-TRACE_STATE, ATTRIBUTES = b"\x1a", b"\x4a"  # Span.trace_state, attributes
+TRACE_STATE, NAME, ATTRIBUTES = b"\x1a", b"\x2a", b"\x4a"  # Span.trace_state, name, attributes
 KEY, VALUE, STRING = b"\x0a", b"\x12", b"\x0a"  # KeyValue.key, value; AnyValue.string_value
 SCOPE_SPANS, RESOURCE_SPANS = b"\x12", b"\x0a"  # ResourceSpans.scope_spans, ExportTraceServiceRequest.resource_spans
 SPANS_TAG, START_TAG, END_TAG, ATTRIBUTES_TAG, INT_TAG = 0x12, 0x39, 0x41, 0x4A, 0x18
 
-GRPC_: int = GRPC  # C names of the two
-HTTP2_: int = HTTP2
+TCP_: int = TCP  # its C name
 
 
 @cython.cclass
@@ -47,7 +54,6 @@ class Template:
         self.protocol: int = record.protocol
         self.root: bool = record.parent_id == 0
         self.service: str = record.service
-        self.path: bytes = record.path
         self.method: bytes = record.method
         self.authority: bytes = record.authority
         self.endpoint: str = record.endpoint
@@ -68,7 +74,6 @@ class Template:
             and self.http_status == record.http_status and self.kind == record.kind
             and self.protocol == record.protocol and self.root == (record.parent_id == 0)
             and self.attempt == record.attempt and self.attempts == record.attempts
-            and (self.protocol != GRPC_ or self.path is record.path or self.path == record.path)
             and (self.service is record.service or self.service == record.service)
             and (self.endpoint is record.endpoint or self.endpoint == record.endpoint)
             and (self.method is record.method or self.method == record.method)
@@ -94,7 +99,7 @@ class SpanEncoder:
         self.slots: list[Template | None] = [None] * SLOTS
         self.request_key: bytes = sized(KEY, REQUEST_BYTES.encode()) + VALUE
         self.response_key: bytes = sized(KEY, RESPONSE_BYTES.encode()) + VALUE
-        self.path_key: bytes = sized(KEY, URL_PATH.encode()) + VALUE
+        self.paths: tuple[dict[bytes, bytes], dict[bytes, bytes], dict[bytes, bytes]] = ({}, {}, {})  # by protocol
         message = encode_spans([build_span(Record(), resource, {})]).resource_spans[0]
         scope = message.scope_spans[0]
         scope.ClearField("spans")
@@ -108,8 +113,9 @@ class SpanEncoder:
         """Append one span. What it raises (a malformed event) leaves the batch as it was."""
         octets: bytes = self.template(record).octets
         extra: bytes = b""
-        if record.protocol == HTTP2_ or record.tracestate or record.events:
+        if record.tracestate or record.events:
             extra = self.extras(record)
+        path: bytes = b"" if record.protocol == TCP_ else self.path(record)
         parent: cython.int = 10 if record.parent_id else 0
         sent: cython.ulonglong = cython.cast(cython.ulonglong, record.request_bytes)
         received: cython.ulonglong = cython.cast(cython.ulonglong, record.response_bytes)
@@ -117,7 +123,7 @@ class SpanEncoder:
             sent &= 0xFFFFFFFFFFFFFFFF
             received &= 0xFFFFFFFFFFFFFFFF
         length: cython.Py_ssize_t = (
-            len(octets) + len(extra) + 18 + 10 + 9 + 9 + parent
+            len(octets) + len(path) + len(extra) + 18 + 10 + 9 + 9 + parent
             + 4 + len(self.request_key) + varint_size(sent) + 4 + len(self.response_key) + varint_size(received)
         )
         if self.size + length + 11 > len(self.out):
@@ -128,6 +134,8 @@ class SpanEncoder:
         at = put_varint(out, at + 1, length)
         put_octets(out, at, octets)
         at += len(octets)
+        put_octets(out, at, path)
+        at += len(path)
         put_octets(out, at, TRACE_ID)
         put_big(out, at + 2, record.trace_hi)
         put_big(out, at + 10, record.trace_lo)
@@ -161,9 +169,9 @@ class SpanEncoder:
     def template(self, record: Record) -> Template:
         slot: cython.size_t
         if cython.compiled:
-            slot = cython.cast(cython.size_t, cython.cast(cython.p_void, record.path)) >> 4
+            slot = cython.cast(cython.size_t, cython.cast(cython.p_void, record.endpoint)) >> 4
         else:
-            slot = id(record.path) >> 4
+            slot = id(record.endpoint) >> 4
         slot = (slot ^ record.peer_port ^ (record.grpc_status * 7) ^ (record.kind << 4) ^ record.attempts) & (SLOTS - 1)
         found: Template | None = self.slots[slot]
         if found is None or not found.fits(record):
@@ -171,26 +179,40 @@ class SpanEncoder:
         return found
 
     def remembered(self, record: Record) -> Template:
-        key = (record.kind, record.protocol, record.service, record.path if record.protocol == GRPC else b"",
-               record.method, record.authority, record.endpoint, record.peer_host, record.peer_port, record.source,
-               record.attempt, record.attempts, record.http_status, record.grpc_status, record.reason, record.why,
-               record.parent_id == 0)
+        key = (record.kind, record.protocol, record.service, record.method, record.authority, record.endpoint,
+               record.peer_host, record.peer_port, record.source, record.attempt, record.attempts, record.http_status,
+               record.grpc_status, record.reason, record.why, record.parent_id == 0)
         found: Template | None = self.templates.get(key)
         if found is None:
             if len(self.templates) >= MAX_TEMPLATES:
                 self.templates.clear()
             span = encode_spans([build_span(record, self.resource, stable_attributes(record))]
                                 ).resource_spans[0].scope_spans[0].spans[0]
-            kept = trace_pb2.Span(name=span.name, kind=span.kind, attributes=span.attributes, status=span.status,
-                                  flags=span.flags)
+            kept = trace_pb2.Span(kind=span.kind, attributes=span.attributes, status=span.status, flags=span.flags)
+            if record.protocol != GRPC:  # else the name is the path's
+                kept.name = span.name
             found = self.templates[key] = Template(record, kept.SerializeToString())
         return found
+
+    def path(self, record: Record) -> bytes:
+        """The fields that the path decides."""
+        known: dict[bytes, bytes] = self.paths[record.protocol]
+        found = known.get(record.path)
+        if found is not None:
+            return found
+        out: bytes = b""
+        if record.protocol == GRPC:
+            out = sized(NAME, span_name(record).encode())
+        for key, value in path_attributes(record).items():
+            out += sized(ATTRIBUTES, sized(KEY, key.encode()) + sized(VALUE, sized(STRING, value.encode())))
+        if len(known) >= MAX_PATHS:
+            known.clear()
+        known[record.path] = out
+        return out
 
     def extras(self, record: Record) -> bytes:
         """The fields that few records have."""
         out: bytes = b""
-        if record.protocol == HTTP2:
-            out += sized(ATTRIBUTES, self.path_key + sized(b"", sized(STRING, url_path(record).encode())))
         if record.tracestate:
             out += sized(TRACE_STATE, text(record.tracestate).encode())
         if record.events:

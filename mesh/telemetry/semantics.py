@@ -50,10 +50,7 @@ def stable_attributes(record: Record) -> Attributes:
     """What many records have in common: everything that `stable_key` distinguishes."""
     attributes: Attributes = {"mesh.service": record.service}
     if record.protocol == GRPC:
-        service, _, method = text(record.path).removeprefix("/").rpartition("/")
-        attributes |= {"rpc.system": "grpc", "rpc.method": method}
-        if service:
-            attributes["rpc.service"] = service
+        attributes["rpc.system"] = "grpc"
         if record.grpc_status >= 0:
             attributes["rpc.grpc.status_code"] = record.grpc_status
     elif record.protocol == HTTP2:
@@ -83,11 +80,18 @@ def stable_attributes(record: Record) -> Attributes:
 
 
 def own_attributes(record: Record) -> Attributes:
-    """What is different in nearly every record; `encode` writes the same three by itself."""
-    attributes: Attributes = {REQUEST_BYTES: record.request_bytes, RESPONSE_BYTES: record.response_bytes}
+    """What differs between records that have `stable_attributes` in common; `encode` writes the same by itself."""
+    return {REQUEST_BYTES: record.request_bytes, RESPONSE_BYTES: record.response_bytes, **path_attributes(record)}
+
+
+def path_attributes(record: Record) -> dict[str, str]:
+    """What the request's path says: a caller may make up as many of them as it likes."""
     if record.protocol == HTTP2:
-        attributes[URL_PATH] = url_path(record)
-    return attributes
+        return {URL_PATH: url_path(record)}
+    if record.protocol == TCP:
+        return {}
+    service, _, method = text(record.path).removeprefix("/").rpartition("/")
+    return {"rpc.method": method, "rpc.service": service} if service else {"rpc.method": method}
 
 
 def url_path(record: Record) -> str:

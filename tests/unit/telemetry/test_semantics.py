@@ -12,6 +12,7 @@ from mesh.telemetry.semantics import (
     MAX_TEXT,
     outcome,
     own_attributes,
+    path_attributes,
     span_name,
     stable_attributes,
     text,
@@ -44,17 +45,18 @@ def test_grpc_client() -> None:
     made = record(endpoint="cart/cart-1", peer_host="10.0.0.7", peer_port=4000, source="127.0.0.1", why="power_of_two",
                   attempts=2, authority=b"127.0.0.1:15001", request_bytes=5, response_bytes=7)
     assert stable_attributes(made) == {
-        "mesh.service": "cart", "rpc.system": "grpc", "rpc.service": "shop.Cart", "rpc.method": "Add",
+        "mesh.service": "cart", "rpc.system": "grpc",
         "rpc.grpc.status_code": 0, "server.address": "cart", "network.peer.address": "10.0.0.7",
         "network.peer.port": 4000, "mesh.endpoint": "cart/cart-1", "mesh.pick": "power_of_two", "mesh.attempts": 2}
-    assert own_attributes(made) == {"mesh.request.bytes": 5, "mesh.response.bytes": 7}
+    assert own_attributes(made) == {"mesh.request.bytes": 5, "mesh.response.bytes": 7, "rpc.service": "shop.Cart",
+                                     "rpc.method": "Add"}
 
 
 def test_grpc_server() -> None:
     made = record(kind=SERVER, peer_host="127.0.0.1", peer_port=50051, source="10.0.0.9", authority=b"cart.shop:80",
                   grpc_status=14)
     assert stable_attributes(made) == {
-        "mesh.service": "cart", "rpc.system": "grpc", "rpc.service": "shop.Cart", "rpc.method": "Add",
+        "mesh.service": "cart", "rpc.system": "grpc",
         "rpc.grpc.status_code": 14, "server.address": "cart.shop", "server.port": 80, "client.address": "10.0.0.9",
         "network.peer.address": "10.0.0.9", "error.type": "UNAVAILABLE"}
 
@@ -148,3 +150,15 @@ def test_text_is_valid_and_bounded(raw: bytes) -> None:
     made = text(raw)
     assert len(made) <= MAX_TEXT
     made.encode("utf-8")
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    (b"/shop.Cart/Add", {"rpc.service": "shop.Cart", "rpc.method": "Add"}), (b"/Add", {"rpc.method": "Add"}),
+    (b"/a/b/c", {"rpc.service": "a/b", "rpc.method": "c"}), (b"", {"rpc.method": ""})])
+def test_what_a_grpc_path_says(path: bytes, expected: dict[str, str]) -> None:
+    assert path_attributes(record(path=path)) == expected
+
+
+def test_what_other_paths_say() -> None:
+    assert path_attributes(record(protocol=HTTP2, path=b"/a?secret=1")) == {"url.path": "/a"}
+    assert path_attributes(record(protocol=TCP)) == {}
