@@ -22,7 +22,11 @@ from mesh.v1 import endpoint_pb2, registry_pb2
 _COLOURS = {Health.HEALTHY: "green", Health.DRAINING: "yellow", Health.UNHEALTHY: "red"}
 
 
-@click.group()
+@click.group(epilog="""\b
+Examples:
+  mesh get services
+  mesh get endpoints cart --watch
+  mesh get sidecars -o json""")
 def get() -> None:
     """List services, endpoints or sidecars."""
 

@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 Cell = str | tuple[str, str]  # text, or text and its colour
+# Columns of a terminal that the last column of a table gets at least; a narrower terminal wraps the lines itself.
+_LAST_COLUMN = 24
 
 
 def print_json(value: Any) -> None:
@@ -24,7 +26,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], empty: s
     """Print rows under their columns; `empty` instead when there are none. Colours only on a terminal."""
     if not rows:
         click.echo(empty)
-    elif sys.stdout.isatty():
+    elif sys.stdout is not None and sys.stdout.isatty():
         _print_rich(columns, rows)
     else:
         for line in plain_table(columns, rows):
@@ -44,11 +46,16 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    # Only the last column, the one with free text, is folded: half an address or trace id is of no use to anybody.
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    console = Console(highlight=False)
+    fixed = sum(max(len(_text(row[index])) for row in (columns, *rows)) + 2 for index in range(len(columns) - 1))
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1]) for cell in row))
-    Console(highlight=False).print(table)
+    console.width = max(console.width, fixed + _LAST_COLUMN)
+    console.print(table)
 
 
 def _text(cell: Cell) -> str:

@@ -5,19 +5,20 @@ What lives here: arguments to requests, answers to lines. What this must not kno
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 import click
 
-from mesh.cli.client import call
+from mesh.cli.client import CallFailed, call
 from mesh.cli.output import print_json
 from mesh.cli.settings import Settings, common
 from mesh.errors import InvalidConfig, InvalidResource
 from mesh.model import MAX_WEIGHT, Endpoint, check_name
 from mesh.resource.convert import endpoint_to_proto, service_to_proto
 from mesh.resource.documents import Resource
-from mesh.resource.files import load_documents, parse_documents
+from mesh.resource.files import MAX_BYTES, load_documents, parse_documents
 from mesh.v1 import registry_pb2
 
 
@@ -49,7 +50,10 @@ def apply(settings: Settings, files: tuple[str, ...], dry_run: bool) -> None:
                 request.endpoints.append(endpoint_to_proto(resource))
             else:
                 request.services.append(service_to_proto(resource))
-    response = call(settings, "registry", "Apply", request)
+    try:
+        response = call(settings, "registry", "Apply", request)
+    except CallFailed as error:
+        raise CallFailed(_in_its_file(str(error), request, places), error.exit_code) from None
     outcomes = [(item.resource, _outcome(item.outcome)) for item in response.resources]
     if settings.json:
         print_json({"revision": response.revision, "dry_run": dry_run,
@@ -61,8 +65,21 @@ def apply(settings: Settings, files: tuple[str, ...], dry_run: bool) -> None:
 
 def _read(file: str) -> list[Resource]:
     if file == "-":
-        return parse_documents(sys.stdin.buffer.read(), "standard input")
+        return parse_documents(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input")
     return load_documents(file)
+
+
+def _in_its_file(message: str, request: registry_pb2.ApplyRequest, places: dict[str, str]) -> str:
+    """The registry counts through all files, `endpoints[3].service: ...`: say which resource of which file that is."""
+    found = re.match(r"(services|endpoints)\[([0-9]+)\]", message)
+    if found is None:
+        return message
+    index = int(found[2])
+    if found[1] == "services":
+        name = f"service/{request.services[index].name}"
+    else:
+        name = f"endpoint/{request.endpoints[index].service}/{request.endpoints[index].name}"
+    return f"{places[name]}: {name}{message[found.end():]}"
 
 
 def _outcome(number: Any) -> str:
@@ -146,6 +163,12 @@ def drain(settings: Settings, service: str, endpoints: tuple[str, ...], undo: bo
     _check("SERVICE", service)
     for endpoint in endpoints:
         _check("ENDPOINT", endpoint)
+    if len(endpoints) > 1:  # each is a call of its own: the wrong one must not come to light halfway
+        listed = call(settings, "registry", "ListEndpoints", registry_pb2.ListEndpointsRequest(service=service))
+        there = {status.endpoint.name for status in listed.endpoints}
+        for endpoint in endpoints:
+            if endpoint not in there:
+                raise InvalidConfig(f"endpoint/{service}/{endpoint} does not exist")
     revision = 0
     for endpoint in endpoints:
         request = registry_pb2.DrainRequest(service=service, endpoint=endpoint, undo=undo)

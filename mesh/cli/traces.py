@@ -93,7 +93,7 @@ def trace(settings: Settings, trace_id: str) -> None:
 
 def _style() -> Style:
     """What standard output can show; COLUMNS and NO_COLOR (no-color.org) are honoured."""
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     return Style(shutil.get_terminal_size((120, 24)).columns, terminal and not os.environ.get("NO_COLOR"),
                  encoding.startswith("utf"))
