@@ -120,10 +120,10 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(arguments, error.format_message(), 2)
     except MeshError as error:
         return _fail(arguments, str(error), error.exit_code)
-    except UnicodeEncodeError as error:  # an argument that protobuf can't carry
-        return _fail(arguments, f"{error.object!r} is not UTF-8", 2)
+    except UnicodeEncodeError as error:  # an argument that a message can't carry
+        return _fail(arguments, f"{error.object!r} can't be encoded as {error.encoding}", 2)
     except OSError as error:
-        return _fail(arguments, f"the output can't be written: {error.strerror or error}", 1)
+        return _fail(arguments, f"input or output failed: {error.strerror or error}", 1)
 
 
 def _fail(arguments: Sequence[str], message: str, code: int) -> int:

@@ -65,6 +65,8 @@ def apply(settings: Settings, files: tuple[str, ...], dry_run: bool) -> None:
 
 def _read(file: str) -> list[Resource]:
     if file == "-":
+        if sys.stdin is None:
+            raise InvalidConfig("standard input: closed")
         return parse_documents(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input")
     return load_documents(file)
 

@@ -14,6 +14,8 @@ from controlplane.command import parse
 from mesh.cli.group import COMMANDS
 from mesh.demo.shop import MEMBERS
 from mesh.errors import REASONS
+from mesh.model import Endpoint, Service
+from mesh.resource.files import parse_documents
 from mesh.sidecar.config import OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,13 @@ def test_every_flag_of_the_control_plane_is_in_the_operators_guide(capsys: pytes
     guide = (ROOT / "docs" / "operate.md").read_text()
     assert len(flags) >= 5
     assert not [flag for flag in flags if f"`{flag} " not in guide]
+
+
+def test_the_resources_in_the_operators_guide_can_be_applied() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "operate.md").read_text(), re.DOTALL)
+    resources = parse_documents(text.encode(), "shop.yaml")
+    services = {each.name for each in resources if isinstance(each, Service)}
+    assert {each.service for each in resources if isinstance(each, Endpoint)} <= services
 
 
 def test_every_command_is_in_the_operators_guide() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ def test_every_command_is_there_and_has_examples() -> None:
         command = cli.get_command(context, name)
         assert (command is None) == (not entry.module)
         if isinstance(command, click.Group):
+            assert command.epilog
             assert all(sub.epilog and "Examples:" in sub.epilog for sub in command.commands.values())
         elif command is not None and name != "version":
             assert command.epilog
@@ -57,6 +59,18 @@ def test_wrong_input_is_one_line_and_exit_code_2(mesh: Mesh, arguments: tuple[st
     assert done.out == ""
     assert done.err.count("\n") == 1
     assert said in done.err
+
+
+def test_what_cannot_be_sent_or_printed_is_one_line(mesh: Mesh, plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = mesh("traces", "--service", "\udcff")
+    assert (done.code, done.err) == (2, "mesh traces: '\\udcff' can't be encoded as utf-8\n")
+
+    def full(_text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("click.echo", full)
+    done = mesh("traces")
+    assert (done.code, done.err) == (1, "mesh traces: input or output failed: No space left on device\n")
 
 
 @pytest.mark.parametrize("flags", [("-o", "json"), ("-ojson",), ("--output", "json"), ("--output=json",)])

@@ -39,6 +39,22 @@ def test_a_terminal_is_shown_the_same_words(capsys: pytest.CaptureFixture[str],
     assert "healthy" in shown
 
 
+def test_a_narrow_terminal_folds_only_the_last_column(capsys: pytest.CaptureFixture[str],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(["ENDPOINT", "ADDRESS", "REASON"], [["cart-0", "127.0.0.1:37325", "one word after the other " * 3]])
+    lines = capsys.readouterr().out.splitlines()
+    assert "cart-0    127.0.0.1:37325  one word after the other" in lines[1]
+    assert len(lines) == 4
+    assert max(map(len, lines[1:])) <= 27 + 24
+
+
+def test_no_standard_output_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    print_table(["NAME"], [["cart"]])
+
+
 def test_json_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"b": "ü", "a": [1]})
     shown = capsys.readouterr().out

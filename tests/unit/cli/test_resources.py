@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from mesh.cli.resources import parse_weights
 from mesh.errors import InvalidConfig
-from mesh.v1 import registry_pb2
+from mesh.resource.files import MAX_BYTES
+from mesh.v1 import endpoint_pb2, registry_pb2
 
 Mesh = Callable[..., Any]
 SHOP = "services:\n  - name: cart\nendpoints:\n  - {service: cart, name: cart-0, host: 127.0.0.1, port: 50051}\n"
@@ -77,6 +79,30 @@ def test_apply_refuses_a_resource_in_two_files(mesh: Mesh, plane: Any, tmp_path:
     assert mesh("apply").code == mesh("apply", "-f", "nowhere.yaml").code == 2
 
 
+def test_apply_reads_no_endless_input(mesh: Mesh, plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" " * (MAX_BYTES + 4096))))
+    assert mesh("apply", "-f", "-").err == f"mesh apply: standard input: larger than {MAX_BYTES:,} bytes\n"
+    assert sys.stdin.buffer.tell() == MAX_BYTES + 1
+    monkeypatch.setattr(sys, "stdin", None)
+    assert mesh("apply", "-f", "-").err == "mesh apply: standard input: closed\n"
+
+
+@pytest.mark.parametrize(("refused", "said"), [
+    ("endpoints[1].service: service/x does not exist", "b.yaml: endpoint/x/x-0.service: service/x does not exist"),
+    ("services[0]: is full", "a.yaml: service/cart: is full"),
+    ("the registry is full", "the registry is full"),
+])
+def test_what_the_registry_refuses_is_named_by_its_file(mesh: Mesh, plane: Any, refuse: Any, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch, refused: str,
+                                                        said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text(SHOP)
+    Path("b.yaml").write_text("endpoints:\n  - {service: x, name: x-0, host: 127.0.0.1, port: 1}\n")
+    plane.answers["Apply"] = refuse(grpc.StatusCode.NOT_FOUND, refused)
+    done = mesh("apply", "-f", "a.yaml", "-f", "b.yaml")
+    assert (done.code, done.err) == (2, f"mesh apply: {said}\n")
+
+
 def test_delete(mesh: Mesh, plane: Any) -> None:
     plane.answers["Delete"] = registry_pb2.DeleteResponse(revision=8)
     assert mesh("delete", "cart").out == "service/cart deleted\n"
@@ -114,11 +140,16 @@ def test_wrong_weights_are_named(arguments: tuple[str, ...], said: str) -> None:
 
 def test_drain(mesh: Mesh, plane: Any) -> None:
     plane.answers["Drain"] = registry_pb2.DrainResponse(revision=4)
+    plane.answers["ListEndpoints"] = registry_pb2.ListEndpointsResponse(endpoints=[
+        registry_pb2.EndpointStatus(endpoint=endpoint_pb2.Endpoint(name=name)) for name in ("cart-0", "cart-1")])
     assert mesh("drain", "cart", "cart-0", "cart-1").out == ("endpoint/cart/cart-0 draining (revision 4)\n"
                                                              "endpoint/cart/cart-1 draining (revision 4)\n")
     assert mesh("drain", "cart", "cart-0", "--undo").out == "endpoint/cart/cart-0 healthy (revision 4)\n"
-    assert [request.undo for request in plane.asked] == [False, False, True]
+    assert [request.undo for request in plane.asked[1:]] == [False, False, True]
     assert mesh("drain", "cart", "cart-0", "-o", "json").json == {
         "revision": 4, "service": "cart", "endpoints": ["cart-0"], "draining": True}
     assert mesh("drain", "cart", "cart-0", "CART").code == 2
-    assert len(plane.asked) == 4
+    assert len(plane.asked) == 5
+    done = mesh("drain", "cart", "cart-0", "cart-9")
+    assert (done.code, done.err) == (2, "mesh drain: endpoint/cart/cart-9 does not exist\n")
+    assert isinstance(plane.asked[-1], registry_pb2.ListEndpointsRequest), "cart-0 must not be drained"
