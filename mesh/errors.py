@@ -50,6 +50,8 @@ def _reason(code: str, fault: Fault, grpc: int, http: int, sent: bool, message: 
 
 
 NO_ROUTE = _reason("no_route", Fault.CALLER, UNIMPLEMENTED, 404, False, "no service of this name is known")
+NO_SERVICE = _reason("no_service", Fault.UPSTREAM, UNAVAILABLE, 503, False,
+                     "a port is declared for the service, but nobody has registered or applied it")
 NOT_DISCOVERED = _reason("not_discovered", Fault.MESH, UNAVAILABLE, 503, False,
                          "the control plane has not told yet what the service is")
 NO_ENDPOINTS = _reason("no_endpoints", Fault.UPSTREAM, UNAVAILABLE, 503, False, "the service has no endpoints")

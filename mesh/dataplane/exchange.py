@@ -20,7 +20,7 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.h2upstream import Pool, UpstreamCall
 from mesh.dataplane.record import SERVER, Record
-from mesh.dataplane.reply import failure_head, failure_message, failure_trailers
+from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
 from mesh.resilience.classify import retry_reason
 from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.grpc import grpc_status_of, parse_timeout
@@ -131,7 +131,7 @@ class Exchange(UpstreamCall):
         cluster: Cluster = self.cluster
         self.state = NEW
         if cluster.service is None:
-            return self.fail(errors.NO_ROUTE, cluster.name)
+            return self.fail(errors.NO_ROUTE if self.entry.cluster is None else errors.NO_SERVICE, cluster.name)
         if cluster.request_timeout > 0:
             limit: cython.double = hub.now + cluster.request_timeout
             if self.request_deadline == 0 or limit < self.request_deadline:
@@ -325,6 +325,9 @@ class Exchange(UpstreamCall):
 
     def on_response_headers(self, block: Block, end: cython.bint) -> cython.int:
         head: Head = block.head
+        not_delivered: cython.bint = head.not_delivered and self.entry.kind != SERVER
+        if head.not_delivered or head.reason is not None:
+            head = passed_on(head, self.entry.kind == SERVER)
         record: Record = self.record
         if self.committed:  # trailers
             if head.grpc_status >= 0:
@@ -337,7 +340,7 @@ class Exchange(UpstreamCall):
                 record.grpc_status = head.grpc_status
             failed: cython.bint = record.grpc_status > 0 or head.status >= 500
             if failed and self.attempt < self.cluster.max_attempts and self.try_again(
-                    errors.NOT_DELIVERED if head.not_delivered else errors.UPSTREAM_STATUS,
+                    errors.NOT_DELIVERED if not_delivered else errors.UPSTREAM_STATUS,
                     record.grpc_status if record.grpc_status > 0 else grpc_status_of(head.status)):
                 return 0
             self.committed = True
@@ -497,7 +500,6 @@ class Exchange(UpstreamCall):
             detail = f"{record.endpoint}, attempt {self.attempt}"
         if self.down.closed or self.down_stream.local_closed:
             return self.finish(reason)
-        self.response = None
         if self.is_grpc:
             record.grpc_status = reason.grpc_status
         if not self.committed:
@@ -581,10 +583,8 @@ class Exchange(UpstreamCall):
         if self.up_stream is not None:
             self.leave_upstream(CANCEL)
         self.state = DONE
-        if self.armed:
-            self.hub.timers.cancel(self)
-        if self.pending:
-            self.release_pending()
+        self.hub.timers.cancel(self)
+        self.release_pending()
         self.response = None
         self.replay = None
         down: H2Transport = self.down

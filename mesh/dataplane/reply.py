@@ -16,6 +16,21 @@ from mesh.wire.hpack import Head, literal, make_head
 _MAX_MESSAGE = 512
 
 
+# What sidecars say to each other in an answer; `mesh-reason` is for the app's people too, the other for sidecars alone.
+_NOT_DELIVERED = frozenset((b"mesh-not-delivered",))
+_OURS = frozenset((b"mesh-not-delivered", b"mesh-reason"))
+
+
+def passed_on(head: Head, inbound: bool) -> Head:
+    """An answer as it goes on, less what is not for the next one.
+
+    An app has no say in whether it was reached: one that copies the trailers of a call of its own that failed would
+    have its caller's sidecar repeat a request that ran. So nothing of ours is taken from an app (`inbound`), and no app
+    is given `mesh-not-delivered` to copy.
+    """
+    return head.without(_OURS if inbound else _NOT_DELIVERED)
+
+
 @cache
 def failure_head(reason: Reason, grpc: bool, inbound: bool) -> Head:
     """A whole answer without a body.

@@ -31,7 +31,7 @@ def test_a_reason_is_fit_for_headers_and_messages(reason: Reason):
 def test_what_was_not_sent():
     """The list that retries rest on: a code added here must be provably unsent."""
     assert {reason.code for reason in REASONS.values() if not reason.sent_anything} == {
-        "no_route", "not_discovered", "no_endpoints", "no_healthy_upstream", "upstream_connect_failed",
+        "no_route", "no_service", "not_discovered", "no_endpoints", "no_healthy_upstream", "upstream_connect_failed",
         "upstream_connect_timeout", "upstream_refused_stream", "not_delivered", "caller_protocol_error", "draining",
         "overloaded"}
 

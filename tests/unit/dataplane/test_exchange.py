@@ -421,6 +421,40 @@ def test_an_early_answer_stops_the_upload() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("ending", ["trailers-only", "trailers"])
+def test_an_app_has_no_say_in_whether_it_was_reached(ending: str) -> None:
+    async def main() -> None:
+        def copies(call: Call) -> None:
+            if ending == "trailers":
+                call.send_headers(OK)
+            said = [("grpc-status", "14"), ("mesh-not-delivered", "1"), ("mesh-reason", "upstream_reset"),
+                    ("x-own", "1")]
+            call.send_headers(said if ending == "trailers" else [*OK, *said], end=True)
+
+        async with world(copies, service=cart(), kind=SERVER) as w:
+            call = await answered((await w.client()).request(GRPC))
+            told = call.trailers or call.headers
+            assert told["grpc-status"] == "14"
+            assert told["x-own"] == "1"
+            assert "mesh-not-delivered" not in told
+            assert "mesh-reason" not in told
+            assert len(w.upstreams[0].calls) == 1
+
+    run(main)
+
+
+def test_the_calling_app_is_not_told_what_is_for_its_sidecar() -> None:
+    async def main() -> None:
+        undelivered = trailers_only(14, ("mesh-not-delivered", "1"), ("mesh-reason", "upstream_connect_failed"))
+        async with world(undelivered, undelivered, service=cart()) as w:
+            call = await answered((await w.client()).request(GRPC))
+            assert sum(len(each.calls) for each in w.upstreams) == 3
+            assert call.headers["mesh-reason"] == "upstream_connect_failed"
+            assert "mesh-not-delivered" not in call.headers
+
+    run(main)
+
+
 def test_requests_wait_for_the_first_word_of_discovery() -> None:
     async def main() -> None:
         async with world(Upstream(echo)) as w:
@@ -435,14 +469,15 @@ def test_requests_wait_for_the_first_word_of_discovery() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("exists", "reason"), [(False, "no_route"), (True, "no_endpoints")])
+@pytest.mark.parametrize(("exists", "reason"), [(False, "no_service"), (True, "no_endpoints")])
 def test_nowhere_to_go(exists: bool, reason: str) -> None:
+    """UNAVAILABLE both: callers may start before callees."""
     async def main() -> None:
         async with world(service=cart() if exists else None) as w:
             if not exists:
                 w.cluster.update_service(None)
             call = await answered((await w.client()).request(GRPC))
-            assert call.headers["mesh-reason"] == reason
+            assert (call.headers["mesh-reason"], call.headers["grpc-status"]) == (reason, "14")
 
     run(main)
 
