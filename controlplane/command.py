@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from controlplane.config import Config, parse_address, parse_age, parse_size
 from mesh.errors import InvalidConfig, MeshError
@@ -27,6 +29,11 @@ examples:
 It runs until SIGTERM or Ctrl-C. Everything acknowledged survives a kill. Health (grpc.health.v1), reflection and
 OTLP (opentelemetry.proto.collector.trace.v1.TraceService) are served on the same port.
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig(message.removeprefix("argument "))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,25 +58,37 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> Config:
-    """Return the settings. Raises InvalidConfig, or SystemExit for --help and what argparse refuses."""
-    parser = argparse.ArgumentParser(
+    """Return the settings. Raises InvalidConfig with one line that names the flag, or SystemExit for --help."""
+    parser = _Parser(
         prog="mesh controlplane", description="Keep the registry, steer the sidecars, store traces.",
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:15010",
                         help="where to serve; port 0 is any free port (default %(default)s)")
-    parser.add_argument("--data-dir", metavar="DIR", default="mesh-data", type=Path,
+    parser.add_argument("--data-dir", metavar="DIR", default="mesh-data",
                         help="where registry and traces are kept; made if missing (default ./%(default)s)")
     parser.add_argument("--trace-max-size", metavar="SIZE", default="256MiB",
                         help="disk space for traces, like 512MiB or 2GB (default %(default)s)")
     parser.add_argument("--trace-max-age", metavar="AGE", default="24h",
                         help="how long traces are kept, like 90m, 24h or 7d (default %(default)s)")
-    parser.add_argument("--ready-fd", metavar="N", type=int,
+    parser.add_argument("--ready-fd", metavar="N",
                         help="descriptor that gets one JSON line when calls are served")
-    flags = parser.parse_args(argv)
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        raise InvalidConfig(f"{word}: no such flag" if word.startswith("-") else f"{unknown[0]}: unexpected argument")
+    if not flags.data_dir or "\0" in flags.data_dir:
+        raise InvalidConfig(f"--data-dir: {flags.data_dir!r} is not a directory")
     host, port = parse_address(flags.listen, "--listen")
-    return Config(host=host, port=port, data_dir=flags.data_dir,
+    return Config(host=host, port=port, data_dir=Path(flags.data_dir),
                   trace_max_size=parse_size(flags.trace_max_size, "--trace-max-size"),
-                  trace_max_age=parse_age(flags.trace_max_age, "--trace-max-age"), ready_fd=flags.ready_fd)
+                  trace_max_age=parse_age(flags.trace_max_age, "--trace-max-age"),
+                  ready_fd=None if flags.ready_fd is None else _descriptor(flags.ready_fd))
+
+
+def _descriptor(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InvalidConfig(f"--ready-fd: {text!r} is not a file descriptor")
+    return int(text)
 
 
 def _failed(error: MeshError) -> int:

@@ -113,7 +113,7 @@ async def serve(config: Config) -> None:
 
         address = format_address(config.host, port)
         print(f"control plane listens on {address}; data in {config.data_dir}, revision {stored.revision}, "
-              f"{len(stored.services)} services, {len(stored.endpoints)} endpoints", flush=True)
+              f"{_counted(len(stored.services), 'service')}, {_counted(len(stored.endpoints), 'endpoint')}", flush=True)
         if ready is not None:
             line = json.dumps({"event": "ready", "listen": address, "pid": os.getpid()})
             with suppress(BrokenPipeError), ready:  # whoever wanted to know may be gone
@@ -129,6 +129,10 @@ async def _tick(ledger: Ledger) -> None:
             await ledger.expire()
         except StoreError as error:
             _log.error("the registry can't be read: %s", error)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _ready_file(descriptor: int) -> TextIO:

@@ -91,10 +91,21 @@ class RegistryService:
 
     async def heartbeat(self, context: Context) -> None:
         while (raw := await read(context)) is not None:
-            lease_id = parse(registry_pb2.HeartbeatRequest, raw).lease_id
-            alive = self._ledger.registry.heartbeat(lease_id, monotonic())
-            response = registry_pb2.HeartbeatResponse(lease_id=lease_id, alive=alive)
+            response = self.beat(parse(registry_pb2.HeartbeatRequest, raw).lease_id, monotonic())
             await context.write(response.SerializeToString())
+
+    def beat(self, lease_id: str, now: float) -> registry_pb2.HeartbeatResponse:
+        """Answer one heartbeat, heard at `now` (monotonic seconds)."""
+        registry = self._ledger.registry
+        alive = registry.heartbeat(lease_id, now)
+        key = None if alive else registry.taken_over(lease_id)
+        if key is None:
+            return registry_pb2.HeartbeatResponse(lease_id=lease_id, alive=alive)
+        # `replaced` is for good, so the newer registration must be: until it is committed, the earlier one stands.
+        shown = self._view.endpoints.entries.get(f"{key[0]}/{key[1]}")
+        newer = None if shown is None else shown.record.lease
+        replaced = newer is not None and newer.id != lease_id
+        return registry_pb2.HeartbeatResponse(lease_id=lease_id, alive=not replaced, replaced=replaced)
 
     async def deregister(self, request: registry_pb2.DeregisterRequest) -> registry_pb2.DeregisterResponse:
         revision = await self._ledger.write(lambda registry, now: registry.deregister(request.lease_id, now))

@@ -22,6 +22,7 @@ from controlplane.registry.records import Key, Lease
 
 STALL = 0.75
 FLEET = 3
+ENDED = 10_000  # ended leases remembered, so that their holders can be told who keeps the endpoint now
 _RECHECK = 1.0  # seconds until a lease that was kept through a silence is looked at again
 
 
@@ -38,6 +39,7 @@ class Leases:
 
     def __init__(self, now: float) -> None:
         self._held: dict[str, _Held] = {}
+        self._ended: dict[str, Key] = {}  # oldest end first
         self._queue: list[tuple[float, str]] = []  # may hold ended leases and early deadlines; `due` sorts that out
         self._asked = now
         self._silence = False
@@ -48,6 +50,7 @@ class Leases:
     def grant(self, lease: Lease, key: Key, now: float) -> None:
         """Start a lease; it counts as heard now."""
         self._end_silence(now)
+        self._ended.pop(lease.id, None)  # a restore brings back what was ended but not committed
         self._held[lease.id] = _Held(lease, key, now, now + lease.time_to_live)
         if len(self._queue) > 2 * len(self._held) + 64:
             self._queue = [(held.deadline, id_) for id_, held in self._held.items()]
@@ -56,8 +59,17 @@ class Leases:
             heapq.heappush(self._queue, (now + lease.time_to_live, lease.id))
 
     def end(self, lease_id: str) -> None:
-        """Forget a lease; unknown ones are fine."""
-        self._held.pop(lease_id, None)
+        """End a lease; unknown ones are fine."""
+        held = self._held.pop(lease_id, None)
+        if held is None:
+            return
+        self._ended[lease_id] = held.key
+        if len(self._ended) > ENDED:
+            del self._ended[next(iter(self._ended))]
+
+    def ended(self, lease_id: str) -> Key | None:
+        """Return the endpoint that a lease kept which has ended; None when it hasn't, or that is long forgotten."""
+        return self._ended.get(lease_id)
 
     def key(self, lease_id: str) -> Key | None:
         """Return the endpoint that the lease keeps, or None when there is no such lease."""

@@ -112,8 +112,14 @@ class Registry:
         return self._accept(draft, now)
 
     def heartbeat(self, lease_id: str, now: float) -> bool:
-        """Renew a lease; False: it is not known (any more), register again."""
+        """Renew a lease; False: it is not known (any more), register again unless it is `taken_over`."""
         return self.leases.heartbeat(lease_id, now)
+
+    def taken_over(self, lease_id: str) -> Key | None:
+        """Return the endpoint of a lease that has ended and that another lease, so a newer one, keeps; else None."""
+        key = self.leases.ended(lease_id)
+        record = None if key is None else self.endpoint(key)
+        return None if record is None or record.lease is None else key
 
     def deregister(self, lease_id: str, now: float) -> Change | None:
         """Remove the endpoint of a lease; None when the lease has ended already."""

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import grpc.aio
 from rich.console import Console
@@ -23,23 +24,46 @@ from mesh.demo.load import Load
 from mesh.demo.shop import Shop, wait_until
 from mesh.demo.story import VICTIM, Story
 from mesh.demo.view import Figures, View
-from mesh.errors import MeshError
+from mesh.errors import InvalidConfig, MeshError
 
 WORKERS = 16  # customers at once
 RATE = 400.0  # orders a second; a machine that can't is given less
 OPEN_TIMEOUT = 30.0  # seconds for the first order to go through
 STAY_WINDOW = 5.0  # seconds over which figures are taken once the story is told
 DRAW_INTERVAL = 0.25  # seconds
+_EXAMPLES = """
+examples:
+  mesh demo
+      tells the story, then keeps the shop open until Ctrl-C and shows commands for another terminal
+  mesh demo --once
+      tells the story and ends; for CI: exit status 1 when a promise was broken
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig(message.removeprefix("argument "))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the demo; 0 when every promise was kept, 1 when one was broken or something failed, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="mesh demo", description="A control plane and a small shop of real services on this machine, each "
-        "instance behind its own sidecar; traffic, a weight change, two killings and a trace.")
+    """Run the demo; returns the exit code.
+
+    0 when every promise was kept, 1 when one was broken or something failed, 2 for a wrong flag, 130 after Ctrl-C.
+    """
+    parser = _Parser(
+        prog="mesh demo", description="A control plane and a small shop of real services on this machine, each\n"
+        "instance behind its own sidecar; traffic, a weight change, two killings and a trace.",
+        epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--once", action="store_true",
                         help="run the story unattended and end; exit status 1 when a promise was broken")
-    flags = parser.parse_args(argv)
+    try:
+        flags, unknown = parser.parse_known_args(argv)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            parser.error(f"{word}: no such flag" if word.startswith("-") else f"{unknown[0]}: unexpected argument")
+    except InvalidConfig as error:
+        print(f"mesh demo: {error}", file=sys.stderr)
+        return error.exit_code
     try:
         return asyncio.run(_demo(flags.once))
     except KeyboardInterrupt:

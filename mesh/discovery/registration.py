@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 class Registration:
     """Registers `endpoint` and keeps it registered for ever; while the control plane is away it goes on trying.
 
+    Only another instance that registers under the same name ends that: the newer one wins, this one stays out.
     `sidecar` is `<service>/<instance>`; `time_to_live` 1..3600 seconds. `registered` is set while the registry knows
     the endpoint, as far as this side can tell.
     """
@@ -56,6 +57,7 @@ class Registration:
         self._time_to_live = time_to_live
         self._lease = ""
         self._leaving = False
+        self._unanswered = False  # a Register of ours timed out; it may take effect late, even after the next one
         self._idle = asyncio.Event()  # no Register is in flight
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -95,15 +97,22 @@ class Registration:
                     await self._register()
                 call = await self._channel.stream(HEARTBEAT)
                 try:
-                    while await self._beat(call):
+                    while (answer := await self._beat(call)).alive:
                         beats += 1
-                        if beats == 3:  # before that it says little: two instances may be fighting for the name
+                        if beats == 3:  # before that it says little: something may be ending our leases one by one
                             failures = 0
+                            self._unanswered = False
                         await self._sleep(self._time_to_live / 3)
                 finally:
                     call.cancel()
                 self._lease = ""
                 self.registered.clear()
+                if answer.replaced:
+                    if not self._unanswered:
+                        _log.error("another instance registered as %s (newer); this one stays out of the registry: "
+                                   "give each instance its own --instance", self._name)
+                        return
+                    self._unanswered = False  # once only: what replaced us may have been our own, the next won't be
                 reason = "the registry has ended the lease"
             except UpstreamError as exc:
                 reason = str(exc)
@@ -119,6 +128,9 @@ class Registration:
         self._idle.clear()
         try:
             data = await self._channel.unary(REGISTER, self._request.SerializeToString(), TIMEOUT)
+        except UpstreamError as exc:
+            self._unanswered = self._unanswered or exc.status == DEADLINE_EXCEEDED
+            raise
         finally:
             self._idle.set()
         answer = _parse(registry_pb2.RegisterResponse.FromString, data)
@@ -129,8 +141,8 @@ class Registration:
         self.registered.set()
         _log.info("registered %s", self._name)
 
-    async def _beat(self, call: Call) -> bool:
-        """One heartbeat; False when the registry doesn't know the lease any more."""
+    async def _beat(self, call: Call) -> registry_pb2.HeartbeatResponse:
+        """One heartbeat and its answer."""
         call.send_nowait(registry_pb2.HeartbeatRequest(lease_id=self._lease).SerializeToString())
         patience = self._time_to_live / 3
         try:
@@ -140,7 +152,7 @@ class Registration:
             raise UpstreamError(DEADLINE_EXCEEDED, f"no answer to a heartbeat within {patience:g} s") from None
         except StopAsyncIteration:
             raise UpstreamError(UNAVAILABLE, "the control plane ended the heartbeat stream") from None
-        return _parse(registry_pb2.HeartbeatResponse.FromString, data).alive
+        return _parse(registry_pb2.HeartbeatResponse.FromString, data)
 
 
 def _parse(parse: Callable[[bytes], M], data: bytes) -> M:

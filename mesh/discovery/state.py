@@ -27,10 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class StateFile:
-    """The state of one sidecar: `<directory>/<service>-<instance>.state`. Both methods block on the disk."""
+    """The state of one sidecar: `<directory>/<service>.<instance>.state`. Both methods block on the disk.
+
+    No name has a dot in it, so no two sidecars share a file.
+    """
 
     def __init__(self, directory: str | Path, service: str, instance: str) -> None:
-        self.path = Path(directory) / f"{service}-{instance}.state"
+        self.path = Path(directory) / f"{service}.{instance}.state"
 
     def load(self) -> list[Resource]:
         """Return what was saved last; nothing when there is none or it can't be used (which is logged)."""

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import uvloop
@@ -28,6 +29,7 @@ from mesh.dataplane.tcp_reactor import Reactor
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.errors import InvalidConfig
+from mesh.sidecar.bind import reason
 from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
@@ -50,6 +52,7 @@ def main(argv: list[str]) -> int:
     try:
         config = load(argv, os.environ)
         telemetry = telemetry_settings(os.environ, tuple((a.host, a.port) for a in config.control_plane))
+        _check_open(config.ready_fd)
     except InvalidConfig as error:
         print(f"mesh sidecar: {error}", file=sys.stderr)
         return 2
@@ -61,6 +64,21 @@ def main(argv: list[str]) -> int:
         sys.stderr.flush()
         # Not by closing the loop: everything is drained, and uvloop's close can wait for ever for a dead peer's handle.
         os._exit(code)
+
+
+def _check_open(descriptor: int | None) -> None:
+    """Whoever waits for the ready line on a descriptor that is closed would wait for ever."""
+    if descriptor is not None:
+        try:
+            os.fstat(descriptor)
+        except OSError as error:
+            raise InvalidConfig(f"--ready-fd {descriptor}: {reason(error)}") from None
+
+
+def describe_outbound(addresses: Mapping[str, str], shared: str | None) -> str:
+    """Return the outbound ports for the log: `cart=127.0.0.1:15001, shared 127.0.0.1:15000`, or `none`."""
+    ports = [f"{service}={address}" for service, address in addresses.items()]
+    return ", ".join([*ports, *([f"shared {shared}"] if shared else [])]) or "none"
 
 
 class Sidecar:
@@ -91,8 +109,8 @@ class Sidecar:
             await self.outbounds.start()
             if self.inbound is not None:
                 await self.inbound.start()
-        except OSError as error:
-            print(f"mesh sidecar: {error.strerror or error}; is the port in use?", file=sys.stderr)
+        except InvalidConfig as error:
+            print(f"mesh sidecar: {error}", file=sys.stderr)
             return 2
         self._handle_signals(loop)
         # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
@@ -110,7 +128,7 @@ class Sidecar:
                       "outbound": self.outbounds.addresses(),
                       "outbound_shared": self.outbounds.shared_address()})
         _log.info("%s is ready: inbound %s, outbound %s", config.id, self.inbound.port if self.inbound else "none",
-                  self.outbounds.addresses() or "none")
+                  describe_outbound(self.outbounds.addresses(), self.outbounds.shared_address()))
         await self._stop.wait()
         return await self._drain()
 

@@ -24,11 +24,14 @@ from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.discovery.registration import Registration
 from mesh.model import Endpoint, Locality, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
+from mesh.sidecar.bind import bind
 from mesh.sidecar.config import SidecarConfig
 
 _log = logging.getLogger("mesh.sidecar")
 _PROBE_FIRST = 0.05
 _PROBE_SLOWEST = 1.0
+# An app that takes longer to listen is worth a word: a wrong --app looks just like it. Seconds.
+_PATIENCE = 5.0
 # After leaving the registry the other sidecars get this long to hear of it before the port closes: a connection that
 # comes all the same is served, one that came after would cost its caller a retry. Seconds.
 _PROPAGATION = 0.3
@@ -65,16 +68,20 @@ class Inbound:
         self.port = Port(config.inbound.host, config.inbound.port, accept)
 
     async def start(self) -> None:
-        """Bind; OSError when the address can't be had."""
-        await self.port.start()
+        """Bind; InvalidConfig when the address can't be had."""
+        await bind(self.port, f"--inbound {self._config.inbound}")
 
     def watch_app(self) -> None:
         """Register as soon as the app accepts connections."""
         self._watch = spawn("watch app", self._register_when_up())
 
     async def _register_when_up(self) -> None:
-        wait = _PROBE_FIRST
+        loop = asyncio.get_running_loop()
+        wait, began, told = _PROBE_FIRST, loop.time(), False
         while not await self._app_is_up():
+            if not told and loop.time() - began >= _PATIENCE:
+                told = True
+                _log.warning("nothing accepts connections at %s: not registered until something does", self._app)
             await asyncio.sleep(wait)
             wait = min(_PROBE_SLOWEST, wait * 1.5)
         self._registration = Registration(self._channel, self._endpoint(), self._config.protocol, self._config.id,

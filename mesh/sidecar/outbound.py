@@ -19,6 +19,7 @@ from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.model import Protocol
+from mesh.sidecar.bind import bind
 from mesh.sidecar.config import Outbound, SidecarConfig
 
 MakeEntry = Callable[[int, Cluster | None, Any], Entry]
@@ -31,6 +32,7 @@ class ServicePort:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
+        self.place = f"--outbound {outbound}"
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
         self.port = Port(outbound.address.host, outbound.address.port, self._accept)
@@ -70,11 +72,11 @@ class Outbounds:
             self._shared = Port(config.outbound_shared.host, config.outbound_shared.port, self._shared_http.accept)
 
     async def start(self) -> None:
-        """Bind every port; OSError names the one that can't be had."""
+        """Bind every port; InvalidConfig names the option of the one that can't be had."""
         for each in self._ports:
-            await each.port.start()
+            await bind(each.port, each.place)
         if self._shared is not None:
-            await self._shared.start()
+            await bind(self._shared, f"--outbound-shared {self._shared}")
 
     def services(self) -> list[str]:
         """The declared services."""

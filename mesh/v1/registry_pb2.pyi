@@ -42,12 +42,14 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("lease_id", "alive")
+    __slots__ = ("lease_id", "alive", "replaced")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ALIVE_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     alive: bool
-    def __init__(self, lease_id: _Optional[str] = ..., alive: _Optional[bool] = ...) -> None: ...
+    replaced: bool
+    def __init__(self, lease_id: _Optional[str] = ..., alive: _Optional[bool] = ..., replaced: _Optional[bool] = ...) -> None: ...
 
 class DeregisterRequest(_message.Message):
     __slots__ = ("lease_id",)

@@ -112,7 +112,7 @@ class RegistryServiceServicer:
     def Heartbeat(self, request_iterator, context):
         """Keeps leases alive. One message per lease and interval (a third of the time-to-live); each is answered by one message,
         in order. The stream may end and be opened anew at will: only time without a heartbeat ends a lease.
-        A lease that is not known any more is answered with `alive = false`: register again.
+        A lease that is not known any more is answered with `alive = false`: register again, unless `replaced` is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -77,7 +77,8 @@ def test_a_newer_registration_ends_the_earlier_lease_and_keeps_the_operators_wei
         await client.register("cart-0", weight=3)
         beats = client.registry.Heartbeat()
         await beats.write(registry_pb2.HeartbeatRequest(lease_id=first.lease_id))
-        assert not (await beats.read()).alive
+        answer = await beats.read()
+        assert (answer.alive, answer.replaced) == (False, True)
         status = (await client.endpoints())["cart-0"]
         assert (status.endpoint.weight, status.weight_set) == (7, True)
 
@@ -284,3 +285,14 @@ def test_a_damaged_registry_is_one_clear_line_and_damaged_traces_are_set_aside(s
     code, err = attempt("--listen", "127.0.0.1:0", "--data-dir", str(data))
     assert code == 1
     assert err == f"mesh controlplane: {data / 'registry.sqlite'}: file is not a database\n"
+
+
+def test_the_first_line_counts_what_is_kept(start):
+    async def scenario(client: Client) -> None:
+        await client.register("a", ttl=60)
+
+    process = start()
+    run(process, scenario)
+    assert process.process.stdout.readline().endswith(", 0 services, 0 endpoints\n")
+    process.stop()
+    assert start().process.stdout.readline().endswith(", 1 service, 1 endpoint\n")

@@ -108,6 +108,42 @@ def test_registered_endpoints_reach_a_subscriber_and_leave_it(mesh: Mesh) -> Non
     run(test)
 
 
+def test_of_two_with_one_name_the_newer_stays_and_the_older_keeps_out(
+        mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+    def listed() -> tuple[int, list[int]]:
+        found = mesh.registry.ListEndpoints(registry_pb2.ListEndpointsRequest(service="cart"))
+        return found.revision, [one.endpoint.weight for one in found.endpoints if one.endpoint.name == "twin"]
+
+    async def test(hub: Hub) -> None:
+        old, new = Sidecar(hub, mesh, "web-4"), Sidecar(hub, mesh, "web-5")
+        older, newer = old.registration("twin", weight=1), new.registration("twin", weight=3)
+        older.start()
+        await older.registered.wait()
+        newer.start()
+        await newer.registered.wait()
+        revision, weights = await asyncio.to_thread(listed)
+        assert weights == [3]
+        await until(lambda: not older.registered.is_set())
+        await asyncio.sleep(2.5)  # more than two times to live: the two would have fought several rounds
+        assert await asyncio.to_thread(listed) == (revision, [3])
+        assert newer.registered.is_set()
+        assert not older.registered.is_set()
+        await older.deregister(2.0)
+        assert await asyncio.to_thread(listed) == (revision, [3])
+        await newer.deregister(2.0)
+        assert await asyncio.to_thread(listed) == (revision + 1, [])
+        again = old.registration("twin", weight=5)  # a new run of what had been kept out
+        again.start()
+        await again.registered.wait()
+        assert await asyncio.to_thread(listed) == (revision + 2, [5])
+        await again.deregister(2.0)
+        await old.close()
+        await new.close()
+
+    run(test)
+    assert caplog.text.count("another instance registered as cart/twin (newer)") == 1
+
+
 def test_a_refused_version_is_shown_and_the_old_one_stays(mesh: Mesh) -> None:
     async def test(hub: Hub) -> None:
         web = Sidecar(hub, mesh, "web-1")

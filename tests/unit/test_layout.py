@@ -18,7 +18,6 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # Modules without a unit test of their own, and where they are tested instead. Keep it short.
 TESTED_ELSEWHERE: dict[str, str] = {
     # Shells around grpc.aio and the composition: they mean something only with a real server and real clients.
-    "controlplane/api/registry.py": "tests/e2e/test_controlplane.py",
     "controlplane/discovery/service.py": "tests/e2e/test_controlplane_discovery.py",
     "controlplane/server.py": "tests/e2e/test_controlplane.py",
 }

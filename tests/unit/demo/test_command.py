@@ -92,6 +92,15 @@ def test_without_once_the_shop_stays_open_until_interrupted(stage: dict[str, Any
 
 
 def test_unknown_flags_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        command.main(["--twice"])
-    assert "--twice" in capsys.readouterr().err
+    assert command.main(["--twice"]) == 2
+    assert capsys.readouterr().err == "mesh demo: --twice: no such flag\n"
+    assert command.main(["--once", "more"]) == 2
+    assert capsys.readouterr().err == "mesh demo: more: unexpected argument\n"
+    assert command.main(["--once=3"]) == 2
+    assert capsys.readouterr().err == "mesh demo: --once: ignored explicit argument '3'\n"
+
+
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    assert "examples:\n  mesh demo\n" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from rpc_fakes import FakeCall, FakeChannel, Sleeps, settle
 
 from mesh.balance.rng import Rng
 from mesh.discovery.registration import BACKOFF, DEREGISTER, HEARTBEAT, REGISTER, Registration
-from mesh.errors import UpstreamError
+from mesh.errors import DEADLINE_EXCEEDED, UpstreamError
 from mesh.model import Endpoint, Protocol
 from mesh.v1 import registry_pb2, service_pb2
 
@@ -37,8 +37,8 @@ class World:
     def beats(self, call: FakeCall | None = None) -> list[str]:
         return [registry_pb2.HeartbeatRequest.FromString(data).lease_id for data in (call or self.call).sent]
 
-    def answer(self, alive: bool = True) -> None:
-        self.call.deliver(registry_pb2.HeartbeatResponse(lease_id=self.beats()[-1], alive=alive))
+    def answer(self, alive: bool = True, replaced: bool = False) -> None:
+        self.call.deliver(registry_pb2.HeartbeatResponse(lease_id=self.beats()[-1], alive=alive, replaced=replaced))
 
     def unary(self) -> list[str]:
         return [path for path, _ in self.channel.unary_calls]
@@ -148,7 +148,7 @@ def test_survives_a_control_plane_that_is_away() -> None:
     run(test)
 
 
-def test_two_that_fight_for_a_name_slow_down() -> None:
+def test_registering_slows_down_while_every_lease_is_ended_at_once() -> None:
     async def test() -> None:
         world = World()
         world.registration.start()
@@ -160,6 +160,67 @@ def test_two_that_fight_for_a_name_slow_down() -> None:
             await settle()
         assert max(world.sleeps.asked) > 1.0
         world.channel.answers.append(registry_pb2.DeregisterResponse())
+        await world.registration.deregister(1.0)
+
+    run(test)
+
+
+def test_who_is_replaced_says_so_once_and_stays_out(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        world = World()
+        world.grant("L1")
+        world.registration.start()
+        await settle()
+        world.answer(alive=False, replaced=True)
+        await settle()
+        assert world.call.cancelled
+        assert not world.registration.registered.is_set()
+        await world.sleeps.wake()
+        assert (world.unary(), len(world.channel.calls), world.sleeps.asked) == ([REGISTER], 1, [])
+        await world.registration.deregister(1.0)
+        assert world.unary() == [REGISTER]  # nothing is left to give back
+
+    run(test)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records if record.levelname != "INFO"] == [(
+        "ERROR", "another instance registered as cart/cart-0 (newer); this one stays out of the registry: "
+                 "give each instance its own --instance")]
+
+
+def test_a_register_of_ours_that_was_never_answered_may_be_what_replaced_us() -> None:
+    async def test() -> None:
+        world = World()
+        world.channel.answers.append(UpstreamError(DEADLINE_EXCEEDED, "no answer within 5 s"))
+        world.registration.start()
+        await settle()
+        for lease in ("L2", "L3"):
+            world.grant(lease)
+            await world.sleeps.wake()
+            assert world.beats() == [lease]
+            world.answer(alive=False, replaced=True)
+            await settle()
+        await world.sleeps.wake()
+        assert world.unary() == [REGISTER] * 3  # the second time it was somebody else
+        await world.registration.deregister(1.0)
+
+    run(test)
+
+
+def test_an_unanswered_register_is_forgotten_once_the_next_one_has_held() -> None:
+    async def test() -> None:
+        world = World()
+        world.channel.answers.append(UpstreamError(DEADLINE_EXCEEDED, "no answer within 5 s"))
+        world.registration.start()
+        await settle()
+        world.grant("L2")
+        for _ in range(3):
+            await world.sleeps.wake()
+            world.answer()
+            await settle()
+        await world.sleeps.wake()
+        world.answer(alive=False, replaced=True)
+        await settle()
+        await world.sleeps.wake()
+        assert world.unary() == [REGISTER] * 2
         await world.registration.deregister(1.0)
 
     run(test)

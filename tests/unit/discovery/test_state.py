@@ -18,14 +18,18 @@ def state(tmp_path: Path) -> StateFile:
     return StateFile(tmp_path / "made" / "on demand", "front", "front-0")
 
 
+def test_no_two_sidecars_share_a_file(tmp_path: Path) -> None:
+    assert StateFile(tmp_path, "a-b", "c").path != StateFile(tmp_path, "a", "b-c").path
+
+
 def test_there_and_back(state: StateFile) -> None:
-    assert state.path.name == "front-front-0.state"
+    assert state.path.name == "front.front-0.state"
     assert state.load() == []
     state.save(BYTES)
     assert state.load() == RESOURCES
     state.save([])
     assert state.load() == []
-    assert [path.name for path in state.path.parent.iterdir()] == ["front-front-0.state"]
+    assert [path.name for path in state.path.parent.iterdir()] == ["front.front-0.state"]
 
 
 @pytest.mark.slow
@@ -66,4 +70,4 @@ def test_a_directory_in_its_place_is_no_crash(state: StateFile, caplog: pytest.L
     assert "ignoring saved state" in caplog.text
     with pytest.raises(OSError, match="directory"):
         state.save(BYTES)
-    assert [path.name for path in state.path.parent.iterdir()] == ["front-front-0.state"]
+    assert [path.name for path in state.path.parent.iterdir()] == ["front.front-0.state"]

@@ -13,8 +13,9 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_reactor import Reactor
-from mesh.errors import UNAVAILABLE, UpstreamError
+from mesh.errors import UNAVAILABLE, InvalidConfig, UpstreamError
 from mesh.model import Protocol
+from mesh.sidecar import inbound as module
 from mesh.sidecar.config import load
 from mesh.sidecar.inbound import Inbound
 from mesh.v1.registry_pb2 import DeregisterRequest, RegisterRequest, RegisterResponse
@@ -78,6 +79,46 @@ def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
         with pytest.raises(OSError, match="refused"):
             await asyncio.open_connection(*inbound.port.address)
         app.close()
+        reactor.close()
+
+    uvloop.run(main())
+
+
+def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPatch,
+                                                   caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "_PROBE_FIRST", 0.001)
+    probes = iter([False, False, False, True])
+
+    async def main() -> None:
+        async def is_up() -> bool:
+            return next(probes)
+
+        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
+        inbound = made(registry, reactor, "--app", "50123")
+        monkeypatch.setattr(inbound, "_app_is_up", is_up)
+        await inbound.start()
+        with caplog.at_level("INFO"):
+            inbound.watch_app()
+            await until(lambda: registry.calls)
+            await until(lambda: "registered cart/cart-7" in caplog.text)
+        await inbound.drain(1)
+        reactor.close()
+
+    uvloop.run(main())
+    said = [record.message for record in caplog.records if record.name == "mesh.sidecar"]
+    assert said == ["nothing accepts connections at 127.0.0.1:50123: not registered until something does"]
+
+
+def test_a_taken_port_names_the_option() -> None:
+    async def main() -> None:
+        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
+        other = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        address = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        inbound = made(registry, reactor, "--app", "1", "--inbound", address)
+        with pytest.raises(InvalidConfig, match=f"^--inbound {address}: address already in use$"):
+            await inbound.start()
+        other.close()
         reactor.close()
 
     uvloop.run(main())

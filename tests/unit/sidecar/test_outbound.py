@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 import uvloop
 
 from mesh.balance.rng import Rng
@@ -13,6 +14,7 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_reactor import Reactor
+from mesh.errors import InvalidConfig
 from mesh.model import Protocol, Service
 from mesh.sidecar.config import load
 from mesh.sidecar.outbound import Outbounds
@@ -49,6 +51,21 @@ def test_declared_services_are_subscribed_to_and_reported() -> None:
         assert all(not address.endswith(":0") for address in addresses.values())
         assert (world.outbounds.shared_address() or "").startswith("127.0.0.1:")
         await world.outbounds.drain(1)
+        world.reactor.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("flag", ["--outbound cart=", "--outbound-shared "])
+def test_a_taken_port_names_its_option(flag: str) -> None:
+    async def main() -> None:
+        other = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        option = f"{flag}127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        world = World(*option.split(" "))
+        with pytest.raises(InvalidConfig) as caught:
+            await world.outbounds.start()
+        assert str(caught.value) == f"{option}: address already in use"
+        other.close()
         world.reactor.close()
 
     run(main)

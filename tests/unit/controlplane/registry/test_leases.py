@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from controlplane.registry.leases import FLEET, STALL, Leases
+from controlplane.registry.leases import ENDED, FLEET, STALL, Leases
 from controlplane.registry.records import Lease
 
 TICK = 0.25
@@ -114,3 +114,20 @@ def test_the_queue_does_not_grow_with_reregistration():
         leases.end(f"x{number}")
     assert len(leases) == 1
     assert len(leases._queue) < 200
+
+
+def test_what_an_ended_lease_kept_is_remembered_within_a_bound_until_the_lease_is_granted_again():
+    leases = granted("a", "b")
+    assert leases.ended("a") is None
+    leases.end("a")
+    assert leases.ended("a") == ("cart", "a")
+    assert (leases.ended("b"), leases.ended("never")) == (None, None)
+    leases.grant(Lease("a", 10.0), ("cart", "a"), 1.0)
+    assert leases.ended("a") is None
+    leases.end("b")
+    for number in range(ENDED):
+        assert leases.ended("b") == ("cart", "b")
+        leases.grant(Lease(f"x{number}", 10.0), ("cart", "x"), 1.0)
+        leases.end(f"x{number}")
+    assert leases.ended("b") is None
+    assert leases.ended("x0") == ("cart", "x")

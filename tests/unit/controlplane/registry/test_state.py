@@ -250,3 +250,35 @@ def test_restored_leases_have_a_full_time_to_live_and_known_ones_keep_theirs():
     made.restore(Stored(200), 5.0)
     assert made.revision == 200
     assert not made.heartbeat("l-cart-0", 5.0)
+
+
+def test_a_lease_is_taken_over_while_a_newer_one_keeps_its_endpoint():
+    made = registry("cart-0", "cart-1")
+    assert made.taken_over("l-cart-0") is None
+    made.register(endpoint(port=9), Protocol.GRPC, Lease("newer", 10.0), 1.0)
+    assert made.taken_over("l-cart-0") == ("cart", "cart-0")
+    assert [made.taken_over(lease) for lease in ("newer", "l-cart-1", "never")] == [None] * 3
+    made.deregister("newer", 1.0)
+    assert made.taken_over("l-cart-0") is None
+    made.apply([], [Stated(endpoint())], dry_run=False, now=1.0)
+    assert made.taken_over("l-cart-0") is None
+
+
+def test_a_lease_that_ran_out_is_taken_over_by_who_registers_afterwards():
+    made = registry("cart-0")
+    for now in range(1, 41):
+        made.expire(now / 4)
+    assert made.endpoints == {}
+    assert made.taken_over("l-cart-0") is None
+    made.register(endpoint(), Protocol.GRPC, Lease("newer", 10.0), 11.0)
+    assert made.taken_over("l-cart-0") == ("cart", "cart-0")
+
+
+def test_a_replacement_that_was_never_stored_is_forgotten_with_it():
+    made = registry("cart-0")
+    stored = Stored(made.revision, dict(made.services), {("cart", "cart-0"): made.endpoint(("cart", "cart-0"))}, {})
+    made.register(endpoint(), Protocol.GRPC, Lease("lost", 10.0), 1.0)
+    made.restore(stored, 2.0)
+    assert made.heartbeat("l-cart-0", 3.0)
+    assert made.taken_over("l-cart-0") is None
+    assert made.taken_over("lost") == ("cart", "cart-0")
