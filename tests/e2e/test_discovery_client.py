@@ -116,29 +116,31 @@ def test_of_two_with_one_name_the_newer_stays_and_the_older_keeps_out(
 
     async def test(hub: Hub) -> None:
         old, new = Sidecar(hub, mesh, "web-4"), Sidecar(hub, mesh, "web-5")
-        older, newer = old.registration("twin", weight=1), new.registration("twin", weight=3)
-        older.start()
-        await older.registered.wait()
-        newer.start()
-        await newer.registered.wait()
-        revision, weights = await asyncio.to_thread(listed)
-        assert weights == [3]
-        await until(lambda: not older.registered.is_set())
-        await asyncio.sleep(2.5)  # more than two times to live: the two would have fought several rounds
-        assert await asyncio.to_thread(listed) == (revision, [3])
-        assert newer.registered.is_set()
-        assert not older.registered.is_set()
-        await older.deregister(2.0)
-        assert await asyncio.to_thread(listed) == (revision, [3])
-        await newer.deregister(2.0)
-        assert await asyncio.to_thread(listed) == (revision + 1, [])
-        again = old.registration("twin", weight=5)  # a new run of what had been kept out
-        again.start()
-        await again.registered.wait()
-        assert await asyncio.to_thread(listed) == (revision + 2, [5])
-        await again.deregister(2.0)
-        await old.close()
-        await new.close()
+        try:
+            older, newer = old.registration("twin", weight=1), new.registration("twin", weight=3)
+            older.start()
+            await older.registered.wait()
+            newer.start()
+            await newer.registered.wait()
+            revision, weights = await asyncio.to_thread(listed)
+            assert weights == [3]
+            await until(lambda: not older.registered.is_set())
+            await asyncio.sleep(2.5)  # more than two times to live: the two would have fought several rounds
+            assert await asyncio.to_thread(listed) == (revision, [3])
+            assert newer.registered.is_set()
+            assert not older.registered.is_set()
+            await older.deregister(2.0)
+            assert await asyncio.to_thread(listed) == (revision, [3])
+            await newer.deregister(2.0)
+            assert await asyncio.to_thread(listed) == (revision + 1, [])
+            again = old.registration("twin", weight=5)  # a new run of what had been kept out
+            again.start()
+            await again.registered.wait()
+            assert await asyncio.to_thread(listed) == (revision + 2, [5])
+            await again.deregister(2.0)
+        finally:
+            await old.close()
+            await new.close()
 
     run(test)
     assert caplog.text.count("another instance registered as cart/twin (newer)") == 1
