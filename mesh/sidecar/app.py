@@ -58,12 +58,7 @@ def main(argv: list[str]) -> int:
         return 2
     logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr,
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(Sidecar(config, telemetry).run())
-        logging.shutdown()
-        sys.stderr.flush()
-        # Not by closing the loop: everything is drained, and uvloop's close can wait for ever for a dead peer's handle.
-        os._exit(code)
+    return uvloop.run(Sidecar(config, telemetry).run())
 
 
 def _check_open(descriptor: int | None) -> None:
