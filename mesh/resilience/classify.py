@@ -14,6 +14,7 @@ from mesh.errors import (
     DRAIN_DEADLINE,
     NO_ENDPOINTS,
     NO_HEALTHY_UPSTREAM,
+    NO_SERVICE,
     NOT_DELIVERED,
     NOT_DISCOVERED,
     OVERLOADED,
@@ -99,6 +100,7 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
 
 
 _FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NOT_DISCOVERED.code: NO_OTHER,
+          NO_SERVICE.code: NO_OTHER,
           NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER, OVERLOADED.code: OVERLOAD}
 
 

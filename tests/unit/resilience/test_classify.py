@@ -20,7 +20,8 @@ POLICY = RetryPolicy(max_attempts=3, codes=frozenset(("UNAVAILABLE", "ABORTED"))
 #   maybe   the app may have run it
 #   answer  the app answered with a status: it must be listed, and the app may have run it
 MEANING = {
-    "no_route": "never", "not_discovered": "never", "no_endpoints": "never", "no_healthy_upstream": "never",
+    "no_route": "never", "no_service": "never", "not_discovered": "never", "no_endpoints": "never",
+    "no_healthy_upstream": "never",
     "upstream_connect_failed": "safe", "upstream_connect_timeout": "safe", "upstream_refused_stream": "safe",
     "not_delivered": "status", "upstream_connection_lost": "maybe", "upstream_reset": "maybe",
     "upstream_protocol_error": "maybe", "upstream_status": "answer", "deadline_exceeded": "never",
