@@ -99,9 +99,9 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
     return MAY_HAVE_RUN
 
 
-_FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NOT_DISCOVERED.code: NO_OTHER,
-          NO_SERVICE.code: NO_OTHER,
-          NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER, OVERLOADED.code: OVERLOAD}
+_FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NO_SERVICE.code: NO_OTHER,
+          NOT_DISCOVERED.code: NO_OTHER, NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER,
+          OVERLOADED.code: OVERLOAD}
 
 
 def is_idempotent(methods: tuple[str, ...], path: bytes) -> bool:
