@@ -7,6 +7,7 @@ a request (exchange), or why it drains.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,32 +16,44 @@ from mesh import errors
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2downstream import DownstreamHandler
 from mesh.dataplane.h2transport import H2Transport, Hub
+from mesh.dataplane.tasks import spawn
 
 # A graceful GOAWAY takes one round trip (RFC 9113 6.8); a peer that doesn't answer it is not waited for longer, in
 # seconds.
 _GOAWAY_ROUND_TRIP = 1.0
 _POLL = 0.02
+_BACKLOG = 4096  # the loop listens anew: no shorter than before
 
 
 class Port:
-    """One listening socket. `accept` makes the protocol of each connection; `address` is valid after `start()`."""
+    """One listening socket, bound and listening already; it is the port's from now on.
 
-    def __init__(self, host: str, port: int, accept: Callable[[], Any]) -> None:
-        self.address = (host, port)
+    `accept` makes the protocol of each connection.
+    """
+
+    def __init__(self, sock: socket.socket, accept: Callable[[], Any]) -> None:
+        self.address: tuple[str, int] = sock.getsockname()[:2]
+        self._sock = sock
         self._accept = accept
         self._server: asyncio.Server | None = None
+        self._starting: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Bind and accept. Raises OSError when the address can't be had."""
-        host, port = self.address
-        self._server = await asyncio.get_running_loop().create_server(self._accept, host, port, backlog=1024)
-        self.address = self._server.sockets[0].getsockname()[:2]
+    def start(self) -> None:
+        """Accept from now on. What has connected before waits in the backlog and is served too."""
+        self._starting = spawn(f"accept at {self}", self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, sock=self._sock, backlog=_BACKLOG)
 
     def close(self) -> None:
         """Accept no more; connections go on. May be called twice."""
+        if self._starting is not None:
+            self._starting.cancel()
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._sock.close()
 
     def __str__(self) -> str:
         host, port = self.address

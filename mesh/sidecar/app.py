@@ -29,10 +29,10 @@ from mesh.dataplane.tcp_reactor import Reactor
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.errors import InvalidConfig
-from mesh.sidecar.bind import reason
 from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
+from mesh.sidecar.sockets import Sockets, reason
 from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings, telemetry_settings
@@ -53,12 +53,13 @@ def main(argv: list[str]) -> int:
         config = load(argv, os.environ)
         telemetry = telemetry_settings(os.environ, tuple((a.host, a.port) for a in config.control_plane))
         _check_open(config.ready_fd)
+        sockets = Sockets.bind(config)
     except InvalidConfig as error:
         print(f"mesh sidecar: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr,
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return uvloop.run(Sidecar(config, telemetry).run())
+    return uvloop.run(Sidecar(config, telemetry, sockets).run())
 
 
 def _check_open(descriptor: int | None) -> None:
@@ -79,8 +80,9 @@ def describe_outbound(addresses: Mapping[str, str], shared: str | None) -> str:
 class Sidecar:
     """One sidecar process."""
 
-    def __init__(self, config: SidecarConfig, telemetry: TelemetrySettings) -> None:
+    def __init__(self, config: SidecarConfig, telemetry: TelemetrySettings, sockets: Sockets) -> None:
         self._config = config
+        self._sockets = sockets
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._told_at = 0.0
@@ -98,15 +100,13 @@ class Sidecar:
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget)
         self.discovery = DiscoveryClient(channel, config.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if self._telemetry.enabled else None
-        self.outbounds = Outbounds(config, self.hub, self.reactor, self.clusters, self._entry)
-        self.inbound = Inbound(config, self.hub, self.reactor, channel, self._entry) if config.app else None
-        try:
-            await self.outbounds.start()
-            if self.inbound is not None:
-                await self.inbound.start()
-        except InvalidConfig as error:
-            print(f"mesh sidecar: {error}", file=sys.stderr)
-            return 2
+        self.outbounds = Outbounds(config, self.hub, self.reactor, self._sockets, self.clusters, self._entry)
+        self.inbound = None
+        if config.app is not None:
+            self.inbound = Inbound(config, self.hub, self.reactor, self._sockets, channel, self._entry)
+        self.outbounds.start()
+        if self.inbound is not None:
+            self.inbound.start()
         self._handle_signals(loop)
         # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
         self.discovery.subscribe(config.service)

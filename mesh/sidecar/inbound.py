@@ -24,8 +24,8 @@ from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.discovery.registration import Registration
 from mesh.model import Endpoint, Locality, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
-from mesh.sidecar.bind import bind
 from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.sockets import Sockets
 
 _log = logging.getLogger("mesh.sidecar")
 _PROBE_FIRST = 0.05
@@ -44,7 +44,7 @@ class Inbound:
     The app is asked for once before the instance is registered, so that no call arrives too early.
     """
 
-    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, channel: Channel,
+    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, sockets: Sockets, channel: Channel,
                  make_entry: Callable[[int, Cluster | None, Any], Entry]) -> None:
         if config.app is None:
             raise ValueError("inbound without an app")
@@ -65,11 +65,11 @@ class Inbound:
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
         accept = self.tcp.protocol_factory if config.protocol is Protocol.TCP else self.http.accept
-        self.port = Port(config.inbound.host, config.inbound.port, accept)
+        self.port = Port(sockets["inbound"], accept)
 
-    async def start(self) -> None:
-        """Bind; InvalidConfig when the address can't be had."""
-        await bind(self.port, f"--inbound {self._config.inbound}")
+    def start(self) -> None:
+        """Accept from now on."""
+        self.port.start()
 
     def watch_app(self) -> None:
         """Register as soon as the app accepts connections."""

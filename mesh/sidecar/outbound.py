@@ -6,6 +6,7 @@ What lives here: which listener leads to which cluster. What this must not know:
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,8 @@ from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.model import Protocol
-from mesh.sidecar.bind import bind
 from mesh.sidecar.config import Outbound, SidecarConfig
+from mesh.sidecar.sockets import Sockets
 
 MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 
@@ -28,14 +29,14 @@ MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 class ServicePort:
     """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
 
-    def __init__(self, outbound: Outbound, hub: Hub, reactor: Reactor, cluster: Cluster, entry: Entry) -> None:
+    def __init__(self, outbound: Outbound, sock: socket.socket, hub: Hub, reactor: Reactor, cluster: Cluster,
+                 entry: Entry) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
-        self.place = f"--outbound {outbound}"
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
-        self.port = Port(outbound.address.host, outbound.address.port, self._accept)
+        self.port = Port(sock, self._accept)
 
     def _accept(self) -> Any:
         service = self._cluster.service
@@ -59,24 +60,26 @@ def vars_of(statistics: Any) -> dict[str, Any]:
 class Outbounds:
     """All outbound ports of the sidecar."""
 
-    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, clusters: Clusters,
+    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, sockets: Sockets, clusters: Clusters,
                  make_entry: MakeEntry) -> None:
         self._ports: list[ServicePort] = []
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
-            self._ports.append(ServicePort(outbound, hub, reactor, cluster, make_entry(CLIENT, cluster, None)))
+            entry = make_entry(CLIENT, cluster, None)
+            sock = sockets[f"outbound {outbound.service}"]
+            self._ports.append(ServicePort(outbound, sock, hub, reactor, cluster, entry))
         self._shared: Port | None = None
         self._shared_http: H2Acceptor | None = None
         if config.outbound_shared is not None:
             self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
-            self._shared = Port(config.outbound_shared.host, config.outbound_shared.port, self._shared_http.accept)
+            self._shared = Port(sockets["outbound-shared"], self._shared_http.accept)
 
-    async def start(self) -> None:
-        """Bind every port; InvalidConfig names the option of the one that can't be had."""
+    def start(self) -> None:
+        """Accept from now on, at every port."""
         for each in self._ports:
-            await bind(each.port, each.place)
+            each.port.start()
         if self._shared is not None:
-            await bind(self._shared, f"--outbound-shared {self._shared}")
+            self._shared.start()
 
     def services(self) -> list[str]:
         """The declared services."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -205,6 +206,13 @@ class Upstream:
             peer.transport.abort()
 
 
+def listening(host: str = "127.0.0.1") -> socket.socket:
+    """A socket that listens at a free port."""
+    sock = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setblocking(False)
+    return sock
+
+
 class World:
     """Our proxy in one direction: `peer` calls it, it calls the upstreams."""
 
@@ -213,7 +221,7 @@ class World:
         self.cluster = Cluster(self.hub, "cart")
         self.entry = Entry(self.hub, kind, self.cluster, None, True, parent_based, root_always, 0)
         self.acceptor = H2Acceptor(self.hub, self.entry)
-        self.port = Port("127.0.0.1", 0, self.acceptor.accept)
+        self.port = Port(listening(), self.acceptor.accept)
         self.upstreams: list[Upstream] = []
         self.peers: list[Peer] = []
 
@@ -251,7 +259,7 @@ async def world(*scripts: Callable[[Call], object] | Upstream | None, service: S
         made.cluster.update_endpoints(endpoints)
         while endpoints and made.cluster.pick(0, None).endpoint.name != endpoints[-1].name:
             pass  # round robin starts anywhere; the next pick is `a`
-    await made.port.start()
+    made.port.start()
     try:
         yield made
         await until(made.idle, "an idle proxy")

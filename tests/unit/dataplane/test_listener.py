@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
-from h2_world import GRPC, OK, answered, run, until, world
+from h2_world import GRPC, OK, Peer, answered, listening, run, until, world
 from test_exchange import cart, echo
 
 from mesh.dataplane.listener import Port
 
 
-def test_a_taken_port_is_an_error() -> None:
+def test_names_of_addresses() -> None:
+    port = Port(listening(), object)
+    assert str(port) == f"127.0.0.1:{port.address[1]}"
+    port.close()
+    port = Port(listening("::1"), object)
+    assert str(port) == f"[::1]:{port.address[1]}"
+    port.close()
+
+
+def test_who_connected_before_the_start_is_served() -> None:
     async def main() -> None:
-        async with world(service=cart()) as w:
-            with pytest.raises(OSError, match="in use"):
-                await Port(*w.port.address, w.acceptor.accept).start()
+        async with world(echo, service=cart()) as w:
+            sock = listening()
+            port = Port(sock, w.acceptor.accept)
+            early = socket.create_connection(port.address)
+            port.start()
+            _, client = await asyncio.get_running_loop().create_connection(lambda: Peer(True), sock=early)
+            await answered(client.request(GRPC))
+            client.transport.abort()
+            port.close()
+            port.close()
 
     run(main)
 
 
-def test_names_of_addresses() -> None:
-    assert str(Port("127.0.0.1", 80, object)) == "127.0.0.1:80"
-    assert str(Port("::1", 80, object)) == "[::1]:80"
+def test_a_port_that_is_closed_at_once_refuses() -> None:
+    async def main() -> None:
+        port = Port(listening(), object)
+        port.start()
+        port.close()
+        with pytest.raises(OSError, match="refused"):
+            await asyncio.open_connection(*port.address)
+
+    run(main)
 
 
 def test_drain_tells_callers_and_finishes_what_is_open() -> None:

@@ -13,11 +13,12 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_reactor import Reactor
-from mesh.errors import UNAVAILABLE, InvalidConfig, UpstreamError
+from mesh.errors import UNAVAILABLE, UpstreamError
 from mesh.model import Protocol
 from mesh.sidecar import inbound as module
 from mesh.sidecar.config import load
 from mesh.sidecar.inbound import Inbound
+from mesh.sidecar.sockets import Sockets
 from mesh.v1.registry_pb2 import DeregisterRequest, RegisterRequest, RegisterResponse
 
 
@@ -51,7 +52,7 @@ def made(registry: Registry, reactor: Reactor, *flags: str) -> Inbound:
         return Entry(hub, kind, cluster, router, False, True, True, 0)
 
     config = load(["--service", "cart", "--instance", "cart-7", *flags], {})
-    return Inbound(config, hub, reactor, registry, entry)  # type: ignore[arg-type]
+    return Inbound(config, hub, reactor, Sockets.bind(config), registry, entry)  # type: ignore[arg-type]
 
 
 def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
@@ -61,7 +62,7 @@ def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
         port = app.sockets[0].getsockname()[1]
         app.close()
         inbound = made(registry, reactor, "--app", str(port), "--weight", "3", "--zone", "z1")
-        await inbound.start()
+        inbound.start()
         inbound.watch_app()
         await asyncio.sleep(0.02)
         assert registry.calls == []
@@ -97,7 +98,7 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
         registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
         inbound = made(registry, reactor, "--app", "50123")
         monkeypatch.setattr(inbound, "_app_is_up", is_up)
-        await inbound.start()
+        inbound.start()
         with caplog.at_level("INFO"):
             inbound.watch_app()
             await until(lambda: registry.calls)
@@ -110,27 +111,13 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
     assert said == ["nothing accepts connections at 127.0.0.1:50123: not registered until something does"]
 
 
-def test_a_taken_port_names_the_option() -> None:
-    async def main() -> None:
-        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
-        other = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
-        address = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        inbound = made(registry, reactor, "--app", "1", "--inbound", address)
-        with pytest.raises(InvalidConfig, match=f"^--inbound {address}: address already in use$"):
-            await inbound.start()
-        other.close()
-        reactor.close()
-
-    uvloop.run(main())
-
-
 def test_callers_are_told_the_advertised_address() -> None:
     async def main() -> None:
         registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
         app = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
         port = app.sockets[0].getsockname()[1]
         inbound = made(registry, reactor, "--app", str(port), "--inbound", "0.0.0.0:0", "--advertise", "10.9.8.7")
-        await inbound.start()
+        inbound.start()
         inbound.watch_app()
         await until(lambda: registry.calls)
         assert registry.calls[0].endpoint.host == "10.9.8.7"
@@ -146,7 +133,7 @@ def test_an_app_that_never_comes_is_no_hindrance_to_stopping() -> None:
     async def main() -> None:
         registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
         inbound = made(registry, reactor, "--app", "1", "--protocol", Protocol.TCP.value)
-        await inbound.start()
+        inbound.start()
         inbound.watch_app()
         await asyncio.sleep(0)
         await inbound.drain(1)

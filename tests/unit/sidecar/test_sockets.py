@@ -1,0 +1,84 @@
+"""Listening sockets: all or none; an address that can't be had is one line, the option and the system's reason."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from mesh.errors import InvalidConfig
+from mesh.sidecar.config import SidecarConfig, load
+from mesh.sidecar.sockets import Sockets, listen, reason, wanted
+
+
+def config(*flags: str) -> SidecarConfig:
+    return load(["--service", "web", *flags], {})
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(errno.EADDRINUSE, "error while attempting to bind on address ('::1', 1): address already in use"),
+     "address already in use"),
+    (OSError(errno.EADDRNOTAVAIL, "error while attempting ..."), "cannot assign requested address"),
+    (OSError(errno.EACCES, "Permission denied"), "permission denied"),
+    (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+    (OSError("could not bind"), "could not bind"),
+    (UnicodeError("label empty or too long"), "not a host name"),
+])
+def test_the_reason_is_the_systems(error: OSError | UnicodeError, said: str) -> None:
+    assert reason(error) == said
+
+
+def test_every_listener_of_a_configuration_is_wanted_by_its_option() -> None:
+    listed = list(wanted(config("--app", "1", "--inbound", "7001", "--outbound", "cart=7002,stock=7003/tcp",
+                                "--outbound-shared", "7004")))
+    assert [each.name for each in listed] == ["inbound", "outbound cart", "outbound stock", "outbound-shared"]
+    assert [each.place for each in listed] == [
+        "--inbound 127.0.0.1:7001", "--outbound cart=127.0.0.1:7002", "--outbound stock=127.0.0.1:7003/tcp",
+        "--outbound-shared 127.0.0.1:7004"]
+    assert list(wanted(config())) == []  # without an app there is no inbound
+
+
+def test_bound_sockets_listen_and_do_not_block() -> None:
+    sockets = Sockets.bind(config("--outbound", "cart=0"))
+    sock = sockets["outbound cart"]
+    assert not sock.getblocking()
+    socket.create_connection(sock.getsockname()).close()
+    sockets.close()
+
+
+@pytest.mark.parametrize("option", ["--app 1 --inbound 127.0.0.1:", "--outbound cart=127.0.0.1:",
+                                    "--outbound-shared 127.0.0.1:"])
+def test_a_taken_port_names_its_option(option: str, taken: int) -> None:
+    flags = f"{option}{taken}".split()
+    with pytest.raises(InvalidConfig) as caught:
+        Sockets.bind(config(*flags))
+    assert str(caught.value) == f"{' '.join(flags[-2:])}: address already in use"
+
+
+def test_what_was_bound_before_the_failure_is_free_again(taken: int) -> None:
+    free = listen("127.0.0.1", 0)
+    port = free.getsockname()[1]
+    free.close()
+    with pytest.raises(InvalidConfig):
+        Sockets.bind(config("--outbound", f"cart={port},stock={taken}"))
+    listen("127.0.0.1", port).close()
+
+
+def test_a_name_of_two_families_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),  # nobody has that one (RFC 5737)
+             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    with listen("cart.example", 0) as sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+    del found[1:]
+    with listen("cart.example", 0) as sock:
+        assert sock.getsockname()[0] == "::1"
