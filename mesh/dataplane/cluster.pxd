@@ -1,8 +1,8 @@
 from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
 from mesh.balance.picker cimport Picker
-from mesh.dataplane.h2transport cimport Hub
-from mesh.dataplane.h2upstream cimport Pool, UpstreamCall
+from mesh.dataplane.transport cimport Hub
+from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
 
 cdef class Cluster:

@@ -1,5 +1,5 @@
 from mesh.dataplane.cluster cimport Cluster
-from mesh.dataplane.h2transport cimport Hub
+from mesh.dataplane.transport cimport Hub
 from mesh.dataplane.record cimport Record, Recorder
 from mesh.wire.grpc cimport format_timeout
 from mesh.wire.hpack cimport Block, Head, literal
@@ -21,5 +21,6 @@ cdef class Entry:
     cdef Cluster cluster_for(self, Head head)
     cdef Record begin_record(self, Block block, str source)
     cdef Record begin_attempt_record(self, Record whole, str why)
-    cdef bytes call_fields(self, Record record, double left)
+    cdef bytes call_fields(self, Record record, double left, bint textual)
+    cdef bytes call_lines(self, Record record, double left)
     cdef int add_record(self, Record record, object reason) except -1

@@ -12,8 +12,8 @@ from typing import Any
 import cython
 
 from mesh.dataplane.cluster import Cluster
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
+from mesh.dataplane.transport import Hub
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent
@@ -106,12 +106,14 @@ class Entry:
         record.why = why
         return record
 
-    def call_fields(self, record: Record, left: cython.double) -> bytes:
+    def call_fields(self, record: Record, left: cython.double, textual: cython.bint) -> bytes:
         """The encoded header fields that are new with every call: our span as the parent, and the time left in seconds.
 
-        `left` 0: no deadline to pass on. They are literals that change no table, at the end of the block, so that what
-        stands before them stays the same from call to call.
+        `left` 0: no deadline to pass on. As HPACK they are literals that change no table, at the end of the block, so
+        that what stands before them stays the same from call to call; `textual`, lines of HTTP/1.1.
         """
+        if textual:
+            return self.call_lines(record, left)
         parts: list[bytes] = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                         record.trace_flags)]
         if record.tracestate:
@@ -121,6 +123,16 @@ class Entry:
             parts.append(_GRPC_TIMEOUT[len(value)])
             parts.append(value)
         return b"".join(parts)
+
+    def call_lines(self, record: Record, left: cython.double) -> bytes:
+        """`call_fields` as lines of HTTP/1.1."""
+        lines: bytes = b"traceparent: " + format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
+                                                              record.trace_flags) + b"\r\n"
+        if record.tracestate:
+            lines = lines + b"tracestate: " + record.tracestate + b"\r\n"
+        if left > 0:
+            lines = lines + b"grpc-timeout: " + format_timeout(left) + b"\r\n"
+        return lines
 
     def add_record(self, record: Record, reason: Any) -> cython.int:
         """Close `record` and keep it if its trace is sampled.

@@ -8,7 +8,6 @@ budget, backoff); this carries them out. What this must not know: sockets, frami
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import cython
@@ -17,24 +16,19 @@ from mesh import errors
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import H2Transport, Hub
-from mesh.dataplane.h2upstream import Pool, UpstreamCall
 from mesh.dataplane.record import SERVER, Record
+from mesh.dataplane.relay import Relay
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
+from mesh.dataplane.transport import Hub, Transport
+from mesh.dataplane.upstream import Pool
 from mesh.resilience.classify import retry_reason
 from mesh.resilience.replay import ReplayBuffer
+from mesh.wire.codec import Codec, Stream
 from mesh.wire.grpc import grpc_status_of, parse_timeout
-from mesh.wire.h2 import Connection, Stream
 from mesh.wire.hpack import Block, Head
-from mesh.wire.octets import octets_of
 
-# Exchange.state
-NEW = cython.declare(cython.int, 0)
-WAITING = cython.declare(cython.int, 1)  # for discovery's first word about the service
-CONNECTING = cython.declare(cython.int, 2)  # for a connection with room
-OPEN = cython.declare(cython.int, 3)  # a stream is open upstream
-PAUSED = cython.declare(cython.int, 4)  # between two attempts
-DONE = cython.declare(cython.int, 5)
+if not cython.compiled:
+    from mesh.dataplane.relay import CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING
 
 # How long a request waits for discovery to tell what the service is, in seconds.
 DISCOVERY_WAIT = cython.declare(cython.double, 2.0)
@@ -45,32 +39,19 @@ REFUSED_STREAM = cython.declare(cython.int, 7)
 CANCEL = cython.declare(cython.int, 8)
 
 
-class Exchange(UpstreamCall):
-    """One request. `pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the
-    caller; both are None or empty on the fast path, and bounded by the receive windows of their connections."""
+class Exchange(Relay):
+    """One request."""
 
     def __init__(self, entry: Entry) -> None:
+        Relay.__init__(self)
         self.entry = entry
         self.hub = entry.hub
         self.armed = False
         self.cluster: Any = None
-        self.trailers: Block | None = None
-        self.state = NEW
-        self.request_ended = False
-        self.request_sent = False
-        self.response_ended = False
-        self.committed = False
         self.node: Any = None
         self.pool: Any = None
-        self.up: Any = None
-        self.up_stream: Any = None
         self.attempt = 0
         self.tried: list[Node] | None = None
-        self.pending: deque[tuple[bytes, int]] | None = None
-        self.pending_at = 0
-        self.response: deque[tuple[Any, int, bool]] | None = None
-        self.response_at = 0
-        self.replay: ReplayBuffer | None = None
         self.request_deadline = 0.0
         self.caller_deadline = False
         self.record: Any = None
@@ -79,7 +60,7 @@ class Exchange(UpstreamCall):
 
     # -- from the caller
 
-    def begin(self, down: H2Transport, stream: Stream, block: Block, end: cython.bint,
+    def begin(self, down: Transport, stream: Stream, block: Block, end: cython.bint,
               key: cython.ulonglong) -> cython.int:
         """Take a request's headers; everything that follows for `stream` comes to this exchange."""
         entry: Entry = self.entry
@@ -146,55 +127,12 @@ class Exchange(UpstreamCall):
                     self.replay = None
         return self.start_attempt()
 
-    def on_request_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
-                        end: cython.bint) -> cython.int:
-        """`n` more bytes of the request; `credit` goes back to the caller once they are on their way."""
-        self.record.request_bytes += n
-        if end:
-            self.request_ended = True
-        if self.response_ended:  # the answer is complete: what still comes is of no use
-            self.down.conn.release(self.down_stream, credit)
-            return 0
-        chunk: bytes | None = None
-        if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
-            chunk = octets_of(buf, start, n)
-            if not self.replay.append(chunk):
-                self.replay = None
-        if (self.state == OPEN and not self.pending and not self.up.paused
-                and self.up.conn.sendable(self.up_stream) >= n):
-            if n > 0 or end:
-                self.up.conn.send_data(self.up_stream, buf, start, n, end)
-                if end:
-                    self.request_sent = True
-            self.down.conn.release(self.down_stream, credit)
-            return 0
-        if self.pending is None:
-            self.pending = deque()
-        if chunk is None:
-            chunk = octets_of(buf, start, n)
-        self.pending.append((chunk, credit))
-        if self.state == OPEN:
-            self.pump_request()
-        return 0
-
-    def on_request_trailers(self, block: Block) -> cython.int:
-        self.trailers = block
-        self.request_ended = True
-        if self.state == OPEN:
-            self.pump_request()
-        return 0
-
     def on_caller_gone(self, reset: cython.bint) -> cython.int:
         """The caller cancelled the stream or its connection broke."""
         if self.state != DONE:
             self.leave_upstream(CANCEL)
             self.end_attempt(None)
             self.finish(errors.CALLER_RESET if reset else errors.CALLER_GONE)
-        return 0
-
-    def on_downstream_writable(self) -> cython.int:
-        if self.response:
-            self.pump_response()
         return 0
 
     # -- attempts
@@ -223,30 +161,14 @@ class Exchange(UpstreamCall):
         record.endpoint = node.resource
         record.peer_host = pool.host
         record.peer_port = pool.port
-        transport: H2Transport | None = pool.acquire()
+        transport: Transport | None = pool.acquire()
         if transport is not None and not pool.waiting:
             self.up = transport
             return self.open_stream()
         self.state = CONNECTING
         return pool.wait(self)
 
-    def rewind(self) -> cython.int:
-        """Send the body from its start again: what was kept of it, then what came during the pause."""
-        held: Any = self.pending
-        self.pending_at = 0
-        self.pending = None
-        if self.replay is not None:
-            self.pending = deque([(chunk, 0) for chunk in self.replay.chunks])
-        if held:
-            if self.pending is None:
-                self.pending = deque()
-            for chunk, credit in held:
-                self.pending.append((chunk, credit))
-                if self.replay is not None and not self.replay.append(chunk):
-                    self.replay = None
-        return 0
-
-    def on_connection(self, transport: H2Transport) -> cython.int:
+    def on_connection(self, transport: Transport) -> cython.int:
         if self.state == CONNECTING:
             self.up = transport
             self.open_stream()
@@ -260,65 +182,17 @@ class Exchange(UpstreamCall):
 
     def open_stream(self) -> cython.int:
         """Send the request's headers, with our span as the parent and what is left of the deadline."""
-        conn: Connection = self.up.conn
+        conn: Codec = self.up.conn
         record: Record = self.record if self.attempt_record is None else self.attempt_record
         left: cython.double = 0.0
         if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):
             left = max(self.request_deadline - self.hub.now, 0.000001)
-        block: bytes = conn.encoder.encode(self.head) + self.entry.call_fields(record, left)
         end: cython.bint = self.request_ended and not self.pending and self.trailers is None
         self.state = OPEN
-        self.up_stream = conn.open(self, block, end, self.head.method == b"HEAD")
+        self.up_stream = conn.request(self, self.head, self.entry.call_fields(record, left, conn.textual), end)
         self.request_sent = end
         if not end and (self.pending or self.request_ended):
             self.pump_request()
-        return 0
-
-    def on_upstream_writable(self) -> cython.int:
-        if self.pending or (self.request_ended and not self.request_sent):
-            self.pump_request()
-        return 0
-
-    def pump_request(self) -> cython.int:
-        """Send what waits of the request, as far as the endpoint's windows and the kernel allow."""
-        if self.state != OPEN or self.up_stream is None or self.request_sent:
-            return 0
-        conn: Connection = self.up.conn
-        chunk: bytes
-        credit: cython.int
-        left: cython.Py_ssize_t
-        room: cython.Py_ssize_t
-        last: cython.bint
-        pending: Any = self.pending
-        while pending:
-            if self.up.paused:
-                self.up.blocked = True
-                return 0
-            chunk, credit = pending[0]
-            left = len(chunk) - self.pending_at
-            room = conn.sendable(self.up_stream)
-            last = self.request_ended and self.trailers is None and len(pending) == 1
-            if room < left:
-                if room > 0:
-                    conn.send_data(self.up_stream, chunk, self.pending_at, room, False)
-                    self.pending_at += room
-                self.up.blocked = True
-                return 0
-            pending.popleft()
-            if left > 0 or last:
-                conn.send_data(self.up_stream, chunk, self.pending_at, left, last)
-            self.pending_at = 0
-            if credit:
-                self.down.conn.release(self.down_stream, credit)
-            if last:
-                self.request_sent = True
-                return 0
-        if self.request_ended and not self.request_sent:
-            self.request_sent = True
-            if self.trailers is not None:
-                conn.send_headers(self.up_stream, conn.encoder.encode(self.trailers.head), True)
-            else:
-                conn.send_data(self.up_stream, b"", 0, 0, True)
         return 0
 
     # -- from the endpoint
@@ -348,72 +222,6 @@ class Exchange(UpstreamCall):
         if end:
             self.response_ended = True
         return self.send_response_head(head, end)
-
-    def send_response_head(self, head: Head, end: cython.bint) -> cython.int:
-        if self.response:
-            self.response.append((head, 0, end))
-            return 0
-        conn: Connection = self.down.conn
-        conn.send_headers(self.down_stream, conn.encoder.encode(head), end)
-        if end:
-            self.finish(None)
-        return 0
-
-    def on_response_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
-                         end: cython.bint) -> cython.int:
-        self.record.response_bytes += n
-        if end:
-            self.response_ended = True
-        conn: Connection = self.down.conn
-        if not self.response and not self.down.paused and conn.sendable(self.down_stream) >= n:
-            if n > 0 or end:
-                conn.send_data(self.down_stream, buf, start, n, end)
-            self.up.conn.release(self.up_stream, credit)
-            if end:
-                self.finish(None)
-            return 0
-        if self.response is None:
-            self.response = deque()
-        self.response.append((octets_of(buf, start, n), credit, end))
-        return self.pump_response()
-
-    def pump_response(self) -> cython.int:
-        """Send what waits of the response, as far as the caller's windows and the kernel allow."""
-        if self.state == DONE:
-            return 0
-        conn: Connection = self.down.conn
-        chunk: bytes
-        credit: cython.int
-        end: cython.bint
-        left: cython.Py_ssize_t
-        room: cython.Py_ssize_t
-        while self.response:
-            if self.down.paused:
-                self.down.blocked = True
-                return 0
-            item, credit, end = self.response[0]
-            if isinstance(item, Head):
-                self.response.popleft()
-                conn.send_headers(self.down_stream, conn.encoder.encode(item), end)
-            else:
-                chunk = item
-                left = len(chunk) - self.response_at
-                room = conn.sendable(self.down_stream)
-                if room < left:
-                    if room > 0:
-                        conn.send_data(self.down_stream, chunk, self.response_at, room, False)
-                        self.response_at += room
-                    self.down.blocked = True
-                    return 0
-                self.response.popleft()
-                if left > 0 or end:
-                    conn.send_data(self.down_stream, chunk, self.response_at, left, end)
-                self.response_at = 0
-                if credit and not self.up.closed:
-                    self.up.conn.release(self.up_stream, credit)
-            if end:
-                return self.finish(None)
-        return 0
 
     def on_upstream_reset(self, code: cython.uint, by_peer: cython.bint) -> cython.int:
         if self.response_ended:
@@ -446,7 +254,7 @@ class Exchange(UpstreamCall):
         verdict: Any = retry_reason(
             cluster.retry, reason=reason, grpc_status=grpc_status, path=self.head.path or b"",
             idempotency_key=self.head.idempotency_key, attempt=self.attempt,
-            replayable=self.replay is not None or self.record.request_bytes == 0, committed=self.committed)
+            replayable=self.replay is not None or self.request_bytes == 0, committed=self.committed)
         if not verdict.retry:
             return False
         delay: cython.double = cluster.backoff.delay(self.attempt, hub.rng)
@@ -494,7 +302,7 @@ class Exchange(UpstreamCall):
         """Answer the caller ourselves: nothing more will come from upstream."""
         self.leave_upstream(CANCEL)
         self.end_attempt(reason)
-        conn: Connection = self.down.conn
+        conn: Codec = self.down.conn
         record: Record = self.record
         if detail == "" and record.endpoint:
             detail = f"{record.endpoint}, attempt {self.attempt}"
@@ -504,29 +312,16 @@ class Exchange(UpstreamCall):
             record.grpc_status = reason.grpc_status
         if not self.committed:
             record.http_status = 200 if self.is_grpc else reason.http_status
-            block: bytes = conn.encoder.encode(failure_head(reason, self.is_grpc, self.entry.kind == SERVER))
-            if self.is_grpc:
-                block = block + failure_message(reason, detail)
-            conn.send_headers(self.down_stream, block, True)
+            conn.send_head(self.down_stream, failure_head(reason, self.is_grpc, self.entry.kind == SERVER),
+                           conn.field(b"grpc-message", failure_message(reason, detail)) if self.is_grpc else b"", True)
         elif self.is_grpc:
-            conn.send_headers(self.down_stream, conn.encoder.encode(failure_trailers(reason))
-                              + failure_message(reason, detail), True)
+            conn.send_head(self.down_stream, failure_trailers(reason),
+                           conn.field(b"grpc-message", failure_message(reason, detail)), True)
         else:
             conn.reset(self.down_stream, INTERNAL_ERROR)
         return self.finish(reason)
 
     # -- ends
-
-    def release_pending(self) -> cython.int:
-        """Give the caller's credit for unsent bytes back: they are in the replay buffer, or of no use any more."""
-        credit: cython.int
-        if self.pending:
-            for _, credit in self.pending:
-                if credit:
-                    self.down.conn.release(self.down_stream, credit)
-        self.pending = None
-        self.pending_at = 0
-        return 0
 
     def leave_upstream(self, code: cython.uint) -> cython.int:
         """Let go of the upstream stream, resetting it with `code` unless it is closed."""
@@ -563,6 +358,9 @@ class Exchange(UpstreamCall):
             self.attempt_record = None
         return 0
 
+    def answered(self) -> cython.int:
+        return self.finish(None)
+
     def finish(self, reason: Any) -> cython.int:
         """The request is over, answered in full or given up; `reason` says why it failed, None when it did not."""
         if self.state == DONE:
@@ -587,7 +385,7 @@ class Exchange(UpstreamCall):
         self.release_pending()
         self.response = None
         self.replay = None
-        down: H2Transport = self.down
+        down: Transport = self.down
         stream: Stream = self.down_stream
         stream.owner = None
         if not down.closed and stream.local_closed and not stream.remote_closed:
@@ -597,4 +395,6 @@ class Exchange(UpstreamCall):
             self.entry.failures += 1
         if self.cluster is not None:
             record.why = self.cluster.why
+        record.request_bytes = self.request_bytes
+        record.response_bytes = self.response_bytes
         return self.entry.add_record(record, reason)

@@ -13,16 +13,24 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh import errors
+from mesh.dataplane.downstream import DownstreamHandler
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2downstream import DownstreamHandler
-from mesh.dataplane.h2transport import H2Transport, Hub
+from mesh.dataplane.record import SERVER
 from mesh.dataplane.tasks import spawn
+from mesh.dataplane.transport import Hub, Transport
+from mesh.wire.h2 import Connection
+from mesh.wire.limits import Settings
 
 # A graceful GOAWAY takes one round trip (RFC 9113 6.8); a peer that doesn't answer it is not waited for longer, in
 # seconds.
 _GOAWAY_ROUND_TRIP = 1.0
 _POLL = 0.02
 _BACKLOG = 4096  # the loop listens anew: no shorter than before
+
+
+# Inbound takes this much more of a header list than it announces, in octets: to what the caller's sidecar let pass it
+# has added traceparent and grpc-timeout, and a request must not become too large by that.
+FIELDS_ADDED = 1024
 
 
 class Port:
@@ -66,11 +74,13 @@ class H2Acceptor:
     def __init__(self, hub: Hub, entry: Entry) -> None:
         self.entry = entry
         self._hub = hub
+        self._settings = Settings(list_tolerance=FIELDS_ADDED if entry.kind == SERVER else 0)
         self._connections: set[DownstreamHandler] = set()
 
     def accept(self) -> Any:
         """The protocol of one more connection."""
-        return H2Transport(False, DownstreamHandler(self.entry, self._connections), self._hub)
+        handler = DownstreamHandler(self.entry, self._connections)
+        return Transport(Connection(False, handler, self._hub.dirty, self._settings), handler, self._hub)
 
     async def drain(self, timeout: float) -> None:
         """Tell every peer to go elsewhere (GOAWAY) and wait for open requests, at most `timeout` seconds.
@@ -86,7 +96,7 @@ class H2Acceptor:
             settled = time.monotonic() - started > _GOAWAY_ROUND_TRIP
             for handler in list(self._connections):
                 conn = handler.shell.conn
-                if conn.active == 0 and (settled or conn.local_goaway):
+                if conn.active == 0 and (settled or conn.settled()):
                     handler.shell.close()
             await asyncio.sleep(_POLL)
         self._hub.touch()

@@ -11,7 +11,7 @@ from functools import cache
 
 from mesh.errors import Reason
 from mesh.wire.grpc import encode_message
-from mesh.wire.hpack import Head, literal, make_head
+from mesh.wire.hpack import Head, make_head
 
 _MAX_MESSAGE = 512
 
@@ -55,6 +55,6 @@ def failure_trailers(reason: Reason) -> Head:
 
 
 def failure_message(reason: Reason, detail: str) -> bytes:
-    """The encoded `grpc-message` field: the reason in words, and where it happened."""
+    """The value of `grpc-message`: the reason in words, and where it happened."""
     text = f"{reason.message} [{reason.code}]" + (f": {detail}" if detail else "")
-    return literal(b"grpc-message", encode_message(text[:_MAX_MESSAGE]))
+    return encode_message(text[:_MAX_MESSAGE])

@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Sequence
 
 import mesh
-from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.rpc_call import Call
 from mesh.dataplane.rpc_handler import RpcHandler
 from mesh.dataplane.tasks import spawn
+from mesh.dataplane.transport import Hub, Transport
 from mesh.errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, UpstreamError
 from mesh.wire import errors as h2
 from mesh.wire.grpc import format_timeout
+from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Head, make_head
 
 Metadata = Sequence[tuple[str, str]]
@@ -34,7 +35,7 @@ class _Connection:
     def __init__(self, channel: Channel, host: str, port: int) -> None:
         self.name = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
         self.handler = RpcHandler(channel.hub, self)
-        self.transport = H2Transport(True, self.handler, channel.hub)
+        self.transport = Transport(Connection(True, self.handler, channel.hub.dirty), self.handler, channel.hub)
         self.ready: asyncio.Future[None] = channel.hub.loop.create_future()
         self.gone: asyncio.Future[None] = channel.hub.loop.create_future()
         self._channel = channel

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.dataplane.h2transport import H2Transport, Hub, TransportHandler
-from mesh.wire.h2 import Stream
-from mesh.wire.hpack import Block, Head, literal
+from mesh.dataplane.transport import Hub, Transport, TransportHandler
+from mesh.wire.codec import Stream
+from mesh.wire.hpack import Block, Head
 
 
 class RpcHandler(TransportHandler):
@@ -29,7 +29,7 @@ class RpcHandler(TransportHandler):
 
     # -- from the codec
 
-    def on_connected(self, transport: H2Transport) -> int:
+    def on_connected(self, transport: Transport) -> int:
         self.shell = transport
         return 0
 
@@ -102,10 +102,8 @@ class RpcHandler(TransportHandler):
 
     def open(self, owner: Any, head: Head, timeout: bytes | None) -> Any:
         """Open a stream whose callbacks go to `owner`, with `timeout` as its grpc-timeout; only while `usable()`."""
-        block = self.shell.conn.encoder.encode(head)
-        if timeout is not None:
-            block = block + literal(b"grpc-timeout", timeout)
-        return self.shell.conn.open(owner, block, False)
+        extra = b"" if timeout is None else self.shell.conn.field(b"grpc-timeout", timeout)
+        return self.shell.conn.request(owner, head, extra, False)
 
     def send(self, stream: Stream, data: bytes, start: int, end: bool) -> int:
         """Send what may go now of `data[start:]`, `end` with its last byte. Return how much; -1: nothing, later."""

@@ -21,11 +21,11 @@ import uvloop
 from mesh.balance.rng import Rng
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.tcp_reactor import Reactor
+from mesh.dataplane.transport import Hub
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.errors import InvalidConfig

@@ -14,7 +14,6 @@ from typing import Any
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.listener import H2Acceptor, Port
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.rpc import Channel
@@ -22,6 +21,7 @@ from mesh.dataplane.tasks import spawn
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.dataplane.transport import Hub
 from mesh.discovery.registration import Registration
 from mesh.model import Endpoint, Locality, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import SidecarConfig

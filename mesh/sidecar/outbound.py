@@ -13,12 +13,12 @@ from typing import Any
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.listener import H2Acceptor, Port
 from mesh.dataplane.record import CLIENT
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.dataplane.transport import Hub
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
 from mesh.sidecar.sockets import Sockets

@@ -1,7 +1,7 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """HTTP/2 frames on their way out (RFC 9113, sections 4.1 and 6).
 
-What lives here: the output buffer of a connection and the layout of the frames we send. What this must not know:
+What lives here: the layout of the frames we send. What this must not know:
 stream states, windows; whoever calls has checked them.
 """
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import cython
 
+from mesh.wire.codec import Codec, Handler
+
 if not cython.compiled:
-    from mesh.wire.octets import copy_octets, put_octets
+    from mesh.wire.octets import copy_octets
 
 # Frame types and flags.
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
@@ -22,34 +24,12 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITIZED = 1, 1, 4, 8, 32
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-class FrameWriter:
-    """Pending output is `out[:out_len]`: whoever writes it to the peer sets `out_len` to 0.
+class FrameWriter(Codec):
+    """Writes frames to the connection's output."""
 
-    Whenever output appears where there was none, `self` is appended to `dirty`, a list that connections share.
-    `owner` is the shell's.
-    """
-
-    def __init__(self, dirty: list[Any] | None) -> None:
-        self.out: bytearray = bytearray(256)
-        self.out_len: int = 0
-        self.owner: Any = None
-        self.dirty: list[Any] | None = dirty
+    def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None) -> None:
+        Codec.__init__(self, client, handler, dirty, False)
         self.peer_max_frame: int = 16384
-
-    def room(self, n: cython.Py_ssize_t) -> cython.int:
-        """Make place for `n` more octets."""
-        need: cython.Py_ssize_t = self.out_len + n
-        if need > len(self.out):
-            size: cython.Py_ssize_t = 2 * len(self.out)
-            while size < need:
-                size *= 2
-            # A new buffer, not a longer one: somebody may hold a view of the old.
-            out: bytearray = bytearray(size)
-            copy_octets(out, 0, self.out, 0, self.out_len)
-            self.out = out
-        if self.out_len == 0 and self.dirty is not None:
-            self.dirty.append(self)
-        return 0
 
     def frame(self, length: cython.Py_ssize_t, kind: cython.int, flags: cython.int,
               stream_id: cython.uint) -> cython.int:
@@ -74,13 +54,6 @@ class FrameWriter:
         out[at + 2] = (value >> 8) & 0xFF
         out[at + 3] = value & 0xFF
         self.out_len = at + 4
-        return 0
-
-    def put(self, octets: bytes) -> cython.int:
-        """Octets of a frame that has its place, or a preface."""
-        self.room(len(octets))
-        put_octets(self.out, self.out_len, octets)
-        self.out_len += len(octets)
         return 0
 
     def word_frame(self, kind: cython.int, stream_id: cython.uint, value: cython.uint) -> cython.int:
@@ -136,15 +109,3 @@ class FrameWriter:
         self.put_word(last_id)
         self.put_word(code)
         return self.put(debug)
-
-    def take_output(self) -> bytes:
-        """All pending output, which counts as written."""
-        octets: bytes = bytes(memoryview(self.out)[: self.out_len])
-        self.out_len = 0
-        return octets
-
-    def trim(self) -> cython.int:
-        """Give a large output buffer back, when nothing is pending; for the shell, when a connection goes idle."""
-        if self.out_len == 0 and len(self.out) > 4096:
-            self.out = bytearray(256)
-        return 0

@@ -1,4 +1,5 @@
-from mesh.wire.hpack cimport Block, Decoder, Encoder, Head
+from mesh.wire.codec cimport Handler, Stream
+from mesh.wire.hpack cimport Block, Decoder, Encoder, Head, literal
 from mesh.wire.limits cimport Allowance
 from mesh.wire.octets cimport equal_at, octets_of
 from mesh.wire.sending cimport DRAIN_PING, SendingSide
@@ -10,20 +11,7 @@ cdef int MAX_BLOCK
 cdef int CONTINUATIONS
 cdef double RAPID
 
-cdef class Stream(StreamState):
-    pass
-
-cdef class Handler:
-    cdef int on_headers(self, Stream stream, Block block, bint end) except -1
-    cdef int on_data(self, Stream stream, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
-    cdef int on_reset(self, Stream stream, unsigned int code, bint by_peer) except -1
-    cdef int on_writable(self, Stream stream) except -1
-    cdef int on_goaway(self, unsigned int last_id, unsigned int code, bytes debug) except -1
-    cdef int on_settings(self) except -1
-    cdef int on_ping_ack(self, bytes data) except -1
-
 cdef class Connection(SendingSide):
-    cdef Handler handler
     cdef readonly Encoder encoder
     cdef Decoder decoder
     cdef object settings
@@ -50,11 +38,16 @@ cdef class Connection(SendingSide):
     cdef Allowance empties
     cdef Allowance forced_resets
 
+    cdef int open_streams(self) except -1
     cpdef int start(self) except -1
     cpdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except -1
-    cpdef Stream open(self, object owner, bytes header_block, bint end, bint head_request=*)
-    cpdef bint can_open(self) except -1
     cpdef list all_streams(self)
+    cpdef bint can_open(self) except -1
+    cpdef Stream open(self, object owner, bytes header_block, bint end, bint head_request=*)
+    cpdef Stream request(self, object owner, Head head, bytes extra, bint end)
+    cpdef int send_head(self, StreamState stream, Head head, bytes extra, bint end) except -1
+    cpdef bint settled(self) except -1
+    cpdef bytes field(self, bytes name, bytes value)
 
     cdef int on_frame(self, int kind, int flags, unsigned int stream_id, bytearray buf, Py_ssize_t start,
                       Py_ssize_t n) except -1

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import cython
 
+from mesh.wire.codec import Handler, Stream
 from mesh.wire.errors import ConnectionError_, HeaderListTooLarge, HpackError, StreamStateError
 from mesh.wire.frames import PREFACE
-from mesh.wire.hpack import Block, Decoder, Encoder, Head
+from mesh.wire.hpack import Block, Decoder, Encoder, Head, literal
 from mesh.wire.limits import MAX_CONTINUATIONS, RAPID_RESET_AGE, Allowance, Settings
 from mesh.wire.sending import SendingSide
 from mesh.wire.streams import StreamState
@@ -46,46 +47,6 @@ class Statistics(NamedTuple):
     data_sent: int
 
 
-class Stream(StreamState):
-    """One stream. `owner` is the user's; the rest belongs to the connection (see `StreamState`)."""
-
-
-class Handler:
-    """What a connection calls; the shells derive from it. Returns mean nothing; exceptions go through `receive`.
-
-    A handler may call the connection back, also to reset the stream it is being told about.
-    """
-
-    def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
-        """A well-formed header section: request (server), response, interim response (status 1xx), or trailers."""
-        return 0
-
-    def on_data(self, stream: Stream, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t,
-                credit: cython.int, end: cython.bint) -> cython.int:
-        """`n` octets at `buf[start:start + n]`, valid during the call; `credit` octets are due to `release()`."""
-        return 0
-
-    def on_reset(self, stream: Stream, code: cython.uint, by_peer: cython.bint) -> cython.int:
-        """The stream is dead: the peer's RST_STREAM or GOAWAY, or an error of the peer that was answered already."""
-        return 0
-
-    def on_writable(self, stream: Stream | None) -> cython.int:
-        """A window grew: this stream's, or (None) that of the connection or of all streams."""
-        return 0
-
-    def on_goaway(self, last_id: cython.uint, code: cython.uint, debug: bytes) -> cython.int:
-        """The peer takes no new streams. As client: those above `last_id` were given `on_reset(REFUSED_STREAM)`."""
-        return 0
-
-    def on_settings(self) -> cython.int:
-        """The peer's SETTINGS are in force."""
-        return 0
-
-    def on_ping_ack(self, data: bytes) -> cython.int:
-        """The peer answered `ping(data)`."""
-        return 0
-
-
 class Connection(SendingSide):
     """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Settings` for what
     is announced.
@@ -99,11 +60,10 @@ class Connection(SendingSide):
                  settings: Settings | None = None) -> None:
         if settings is None:
             settings = Settings()
-        SendingSide.__init__(self, client, dirty, settings)
+        SendingSide.__init__(self, client, handler, dirty, settings)
         self.settings: Settings = settings
-        self.handler: Handler = handler
         self.encoder: Encoder = Encoder()
-        self.decoder: Decoder = Decoder(4096, settings.max_header_list)
+        self.decoder: Decoder = Decoder(4096, settings.max_header_list + settings.list_tolerance)
         self.peer_goaway: bool = False
         self.peer_max_streams: int = 100 if client else 0  # until its SETTINGS are here; RFC 9113 recommends no less
         self.settings_received: bool = False
@@ -130,9 +90,7 @@ class Connection(SendingSide):
 
     # -- what the shell calls
 
-    @property
-    def active(self) -> int:
-        """How many streams are open."""
+    def open_streams(self) -> cython.int:
         return self.table.count
 
     def start(self) -> cython.int:
@@ -211,6 +169,18 @@ class Connection(SendingSide):
         self.updates.give(2)
         self.headers_frames(stream.id, header_block, end)
         return stream
+
+    def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
+        return self.open(owner, self.encoder.encode(head) + extra, end, head.method == b"HEAD")
+
+    def send_head(self, stream: StreamState, head: Head, extra: bytes, end: cython.bint) -> cython.int:
+        return self.send_headers(stream, self.encoder.encode(head) + extra if extra else self.encoder.encode(head), end)
+
+    def settled(self) -> cython.bint:
+        return self.local_goaway
+
+    def field(self, name: bytes, value: bytes) -> bytes:
+        return literal(name, value)
 
     def all_streams(self) -> list[Any]:
         """The open streams."""

@@ -1,5 +1,5 @@
 from mesh.wire.fields cimport Field
-from mesh.wire.h2 cimport Handler, Stream
+from mesh.wire.codec cimport Handler, Stream
 from mesh.wire.hpack cimport Block
 
 cdef class EventLog(Handler):

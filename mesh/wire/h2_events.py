@@ -10,8 +10,8 @@ from typing import Any
 
 import cython
 
+from mesh.wire.codec import Handler, Stream
 from mesh.wire.fields import Field
-from mesh.wire.h2 import Handler, Stream
 from mesh.wire.hpack import Block
 
 

@@ -33,6 +33,7 @@ class Settings:
     connection_window: int = 4_194_304
     max_header_list: int = 65_536
     connect_protocol: bool = False  # RFC 8441
+    list_tolerance: int = 0  # a header list may be this much larger than announced
 
 
 class Allowance:

@@ -1,3 +1,4 @@
+from mesh.wire.codec cimport Handler
 from mesh.wire.frames cimport FrameWriter
 from mesh.wire.limits cimport Allowance
 from mesh.wire.streams cimport ENDED, OWN_RESET, StreamState, StreamTable
@@ -5,9 +6,6 @@ from mesh.wire.streams cimport ENDED, OWN_RESET, StreamState, StreamTable
 cdef bytes DRAIN_PING
 
 cdef class SendingSide(FrameWriter):
-    cdef readonly bint client
-    cdef public bint closed
-    cdef public double now
     cdef StreamTable table
     cdef readonly bint local_goaway
     cdef readonly unsigned int last_peer_id

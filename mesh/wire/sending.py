@@ -12,6 +12,7 @@ from typing import Any
 
 import cython
 
+from mesh.wire.codec import Handler
 from mesh.wire.errors import StreamStateError
 from mesh.wire.frames import FrameWriter
 from mesh.wire.limits import Allowance, Settings
@@ -26,11 +27,8 @@ DRAIN_PING: bytes = b"mesh-drn"
 class SendingSide(FrameWriter):
     """What a connection sends, less what it only sends as an answer. Public methods are those of `Connection`."""
 
-    def __init__(self, client: cython.bint, dirty: list[Any] | None, settings: Settings) -> None:
-        FrameWriter.__init__(self, dirty)
-        self.client: bool = client
-        self.closed: bool = False
-        self.now: float = 0.0
+    def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None, settings: Settings) -> None:
+        FrameWriter.__init__(self, client, handler, dirty)
         self.table: StreamTable = StreamTable()
         self.local_goaway: bool = False
         self.last_peer_id: int = 0

@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import hpack
 
 from mesh.wire import h2, tracecontext
+from mesh.wire.codec import Handler
 from mesh.wire.grpc import format_timeout, parse_timeout
-from mesh.wire.h2 import Connection, Handler
+from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Decoder, Encoder, literal, make_head
 
 Fields = list[tuple[bytes, bytes]]

@@ -20,9 +20,9 @@ import uvloop
 from mesh.balance.rng import Rng
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.listener import H2Acceptor, Port
 from mesh.dataplane.record import CLIENT, Record, Recorder
+from mesh.dataplane.transport import Hub
 from mesh.model import Endpoint, Service
 
 GRPC = [(":method", "POST"), (":scheme", "http"), (":path", "/shop.Cart/Add"), (":authority", "cart"),

@@ -6,7 +6,6 @@ import pytest
 
 from mesh import errors
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers
-from mesh.wire.hpack import Decoder
 
 
 def fields(head: object) -> dict[bytes, bytes]:
@@ -28,11 +27,9 @@ def test_every_reason_has_a_well_formed_answer(reason: errors.Reason) -> None:
 
 
 def test_the_message_names_reason_and_place_and_survives_any_text() -> None:
-    encoded = bytearray(failure_message(errors.RESET, "cart/a, 100 % – attempt 2\r\n"))
-    [field] = Decoder().decode(encoded, 0, len(encoded)).head.fields
-    assert field.name == b"grpc-message"
-    assert b"[upstream_reset]: cart/a, 100 %25 " in field.value
-    assert b"\r" not in field.value
+    message = failure_message(errors.RESET, "cart/a, 100 % – attempt 2\r\n")
+    assert b"[upstream_reset]: cart/a, 100 %25 " in message
+    assert b"\r" not in message
 
 
 def test_a_long_detail_is_cut() -> None:

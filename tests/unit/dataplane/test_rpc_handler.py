@@ -8,8 +8,9 @@ from typing import Any
 
 from rpc_peers import FRAME, OK_HEAD, Peer, answer, run, until
 
-from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.rpc_handler import RpcHandler
+from mesh.dataplane.transport import Hub, Transport
+from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Head, make_head
 
 HEAD = make_head([(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"x"), (b":path", b"/t.T/x"),
@@ -52,7 +53,7 @@ class World:
         self.hub = hub
         self.events = Events()
         self.handler = RpcHandler(hub, self.events)
-        self.transport = H2Transport(True, self.handler, hub)
+        self.transport = Transport(Connection(True, self.handler, hub.dirty), self.handler, hub)
 
 
 def connected(test: Callable[[World, Peer], Awaitable[None]], *script: Any) -> None:

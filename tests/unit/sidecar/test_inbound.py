@@ -10,9 +10,9 @@ import uvloop
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_reactor import Reactor
+from mesh.dataplane.transport import Hub
 from mesh.errors import UNAVAILABLE, UpstreamError
 from mesh.model import Protocol
 from mesh.sidecar import inbound as module

@@ -10,9 +10,9 @@ import uvloop
 from mesh.balance.rng import Rng
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.h2transport import H2Transport, Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_reactor import Reactor
+from mesh.dataplane.transport import Hub, Transport
 from mesh.model import Protocol, Service
 from mesh.sidecar.config import load
 from mesh.sidecar.outbound import Outbounds
@@ -59,12 +59,12 @@ def test_declared_services_are_subscribed_to_and_reported() -> None:
 def test_what_is_spoken_is_declared_or_discovered() -> None:
     async def main() -> None:
         world = World("--outbound", "stock=0/tcp", "--outbound", "cart=0")
-        assert not isinstance(world.accepted(0), H2Transport)
-        assert isinstance(world.accepted(1), H2Transport)  # not discovered yet
+        assert not isinstance(world.accepted(0), Transport)
+        assert isinstance(world.accepted(1), Transport)  # not discovered yet
         world.clusters.on_service("cart", Service("cart", Protocol.TCP))
-        assert not isinstance(world.accepted(1), H2Transport)
+        assert not isinstance(world.accepted(1), Transport)
         world.clusters.on_service("stock", Service("stock", Protocol.GRPC))
-        assert not isinstance(world.accepted(0), H2Transport)  # the declaration wins
+        assert not isinstance(world.accepted(0), Transport)  # the declaration wins
         world.sockets.close()
         world.reactor.close()
 

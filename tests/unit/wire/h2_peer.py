@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from mesh.wire.codec import Stream
 from mesh.wire.errors import ConnectionError_
-from mesh.wire.h2 import Connection, Stream
+from mesh.wire.h2 import Connection
 from mesh.wire.h2_events import EventLog
 from mesh.wire.hpack import Encoder, make_head
 from mesh.wire.limits import Settings

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mesh.wire.h2 import Stream
+from mesh.wire.codec import Stream
 from mesh.wire.streams import StreamTable
 
 ENDED, PEER_RESET, OWN_RESET = 1, 2, 3

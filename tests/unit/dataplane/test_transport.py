@@ -11,8 +11,8 @@ from h2_world import DONE, GRPC, OK, Call, answered, run, until, world
 from test_exchange import cart, echo
 
 from mesh.balance.rng import Rng
-from mesh.dataplane.h2transport import Hub
 from mesh.dataplane.record import Recorder
+from mesh.dataplane.transport import Hub
 
 
 def request_bytes() -> bytes:

@@ -1,12 +1,12 @@
 from mesh.balance.node cimport Node
-from mesh.dataplane.h2transport cimport H2Transport, Hub, TransportHandler
+from mesh.dataplane.transport cimport Transport, Hub, TransportHandler
 from mesh.dataplane.timers cimport Timer
-from mesh.wire.h2 cimport Stream
+from mesh.wire.codec cimport Stream
 from mesh.wire.hpack cimport Block
 
 cdef class UpstreamCall(Timer):
     cdef int on_cluster_known(self) except -1
-    cdef int on_connection(self, H2Transport transport) except -1
+    cdef int on_connection(self, Transport transport) except -1
     cdef int on_no_connection(self, object reason, str detail) except -1
     cdef int on_response_headers(self, Block block, bint end) except -1
     cdef int on_response_data(self, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
@@ -16,7 +16,7 @@ cdef class UpstreamCall(Timer):
 
 cdef class UpstreamHandler(TransportHandler):
     cdef Pool pool
-    cdef H2Transport shell
+    cdef Transport shell
     cdef readonly object greeting
     cdef int on_headers(self, Stream stream, Block block, bint end) except -1
     cdef int on_data(self, Stream stream, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
@@ -24,7 +24,7 @@ cdef class UpstreamHandler(TransportHandler):
     cdef int on_writable(self, Stream stream) except -1
     cdef int on_goaway(self, unsigned int last_id, unsigned int code, bytes debug) except -1
     cdef int on_settings(self) except -1
-    cdef int on_connected(self, H2Transport transport) except -1
+    cdef int on_connected(self, Transport transport) except -1
     cdef int on_lost(self, object exc) except -1
     cdef int on_received(self) except -1
     cdef int on_write_resume(self) except -1
@@ -39,10 +39,10 @@ cdef class Pool:
     cdef readonly int connecting
     cdef object waiting
     cdef readonly bint retired
-    cdef H2Transport acquire(self)
+    cdef Transport acquire(self)
     cdef int wait(self, UpstreamCall call) except -1
     cdef int leave(self, UpstreamCall call) except -1
-    cdef int settle(self, H2Transport transport) except -1
-    cdef int retire_connection(self, H2Transport transport) except -1
+    cdef int settle(self, Transport transport) except -1
+    cdef int retire_connection(self, Transport transport) except -1
     cdef int serve_waiting(self) except -1
     cpdef int retire(self) except -1

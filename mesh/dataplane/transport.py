@@ -1,7 +1,7 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-"""The shell of an HTTP/2 connection: bytes in, bytes out, one write per peer for all that one read caused.
+"""The shell of an HTTP connection: bytes in, bytes out, one write per peer for all that one read caused.
 
-What lives here: the socket side of `mesh.wire.h2` and the hub, which is what connections of one loop share. What this
+What lives here: the socket side of a `Codec` and the hub, which is what connections of one loop share. What this
 must not know: routes, services, policies. The hub reads the clocks, once per wake-up; everything below is handed
 `now`.
 """
@@ -16,8 +16,8 @@ import cython
 from mesh.balance.rng import Rng
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.timers import TimerWheel
+from mesh.wire.codec import Codec, Handler
 from mesh.wire.errors import ConnectionError_
-from mesh.wire.h2 import Connection, Handler
 
 if not cython.compiled:
     MSG_DONTWAIT = MSG_NOSIGNAL = 0
@@ -74,8 +74,8 @@ class Hub:
             return 0
         self.flushing = True
         dirty: list[Any] = self.dirty
-        conn: Connection
-        shell: H2Transport
+        conn: Codec
+        shell: Transport
         i: cython.Py_ssize_t = 0
         try:
             while i < len(dirty):  # writing can fail and make others dirty
@@ -106,7 +106,7 @@ class Hub:
 class TransportHandler(Handler):
     """A codec handler that also hears of its transport."""
 
-    def on_connected(self, transport: H2Transport) -> cython.int:
+    def on_connected(self, transport: Transport) -> cython.int:
         return 0
 
     def on_lost(self, exc: object) -> cython.int:
@@ -122,7 +122,7 @@ class TransportHandler(Handler):
         return 0
 
 
-class H2Transport:
+class Transport:
     """One connection; duck-types `asyncio.BufferedProtocol`, which uvloop accepts from an extension type.
 
     `paused`: the kernel takes no more; hold DATA back. `closing`: no new streams; `closed`: the socket is gone.
@@ -130,11 +130,11 @@ class H2Transport:
     kernel.
     """
 
-    def __init__(self, client: cython.bint, handler: TransportHandler, hub: Hub) -> None:
+    def __init__(self, conn: Codec, handler: TransportHandler, hub: Hub) -> None:
         self.hub = hub
         self.handler = handler
-        self.conn = Connection(client, handler, hub.dirty, None)
-        self.conn.owner = self
+        self.conn = conn
+        conn.owner = self
         self.transport: Any = None
         self.fd = -1
         self.rest = b""
@@ -223,7 +223,7 @@ class H2Transport:
 
     def write_out(self) -> cython.int:
         """Hand pending output to the kernel; what it refuses goes to uvloop, which then pauses us."""
-        conn: Connection = self.conn
+        conn: Codec = self.conn
         n: cython.Py_ssize_t = conn.out_len
         if n == 0:
             return 0

@@ -15,10 +15,11 @@ from typing import Any
 import cython
 
 from mesh import errors
-from mesh.dataplane.h2transport import H2Transport, Hub, TransportHandler
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.timers import Timer
-from mesh.wire.h2 import Stream
+from mesh.dataplane.transport import Hub, Transport, TransportHandler
+from mesh.wire.codec import Stream
+from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Block
 
 # One HTTP/2 connection carries what its peer allows (SETTINGS_MAX_CONCURRENT_STREAMS); another is opened only when all
@@ -35,7 +36,7 @@ class UpstreamCall(Timer):
         """Discovery has told for the first time what the service is."""
         return 0
 
-    def on_connection(self, transport: H2Transport) -> cython.int:
+    def on_connection(self, transport: Transport) -> cython.int:
         """A connection with room for a stream is there: open it now."""
         return 0
 
@@ -121,12 +122,12 @@ class UpstreamHandler(TransportHandler):
             self.pool.serve_waiting()
         return 0
 
-    def on_connected(self, transport: H2Transport) -> cython.int:
+    def on_connected(self, transport: Transport) -> cython.int:
         self.shell = transport
         return 0
 
     def on_lost(self, exc: object) -> cython.int:
-        shell: H2Transport = self.shell
+        shell: Transport = self.shell
         if not self.greeting.done():
             self.greeting.set_result(False)
         self.pool.forget(shell)
@@ -160,15 +161,15 @@ class Pool:
         self.host = host
         self.port = port
         self.connect_timeout = connect_timeout
-        self.ready: list[H2Transport] = []
-        self.retiring: list[H2Transport] = []
+        self.ready: list[Transport] = []
+        self.retiring: list[Transport] = []
         self.connecting = 0
         self.waiting: deque[UpstreamCall] = deque()
         self.retired = False
 
-    def acquire(self) -> H2Transport | None:
+    def acquire(self) -> Transport | None:
         """A connection with room for one more stream now, or None: then `wait()`."""
-        transport: H2Transport
+        transport: Transport
         for transport in self.ready:
             if not transport.closing and transport.conn.can_open():
                 return transport
@@ -199,7 +200,7 @@ class Pool:
         nothing.
         """
         handler = UpstreamHandler(self)
-        transport = H2Transport(True, handler, self.hub)
+        transport = Transport(Connection(True, handler, self.hub.dirty), handler, self.hub)
         reason: Any = None
         detail = ""
         try:
@@ -240,7 +241,7 @@ class Pool:
 
     def serve_waiting(self) -> cython.int:
         """Give free streams to those that wait; open another connection when there are none."""
-        transport: H2Transport | None
+        transport: Transport | None
         call: UpstreamCall
         while self.waiting:
             transport = self.acquire()
@@ -253,7 +254,7 @@ class Pool:
             call.on_connection(transport)
         return 0
 
-    def settle(self, transport: H2Transport) -> cython.int:
+    def settle(self, transport: Transport) -> cython.int:
         """Streams of `transport` may have ended: give their places away, close it if it was retiring and this was the
         last."""
         if self.waiting:
@@ -262,7 +263,7 @@ class Pool:
             transport.close()
         return 0
 
-    def retire_connection(self, transport: H2Transport) -> cython.int:
+    def retire_connection(self, transport: Transport) -> cython.int:
         """No new streams on it; it closes when the last one ends."""
         if transport in self.ready:
             self.ready.remove(transport)
@@ -273,7 +274,7 @@ class Pool:
             self.serve_waiting()
         return 0
 
-    def forget(self, transport: H2Transport) -> None:
+    def forget(self, transport: Transport) -> None:
         if transport in self.ready:
             self.ready.remove(transport)
         elif transport in self.retiring:
@@ -284,7 +285,7 @@ class Pool:
     def retire(self) -> cython.int:
         """The endpoint is gone: finish what is open, take nothing new."""
         self.retired = True
-        transport: H2Transport
+        transport: Transport
         for transport in list(self.ready):
             self.retire_connection(transport)
         if self.connecting == 0:

@@ -1,7 +1,7 @@
 from mesh.balance.rng cimport Rng
 from mesh.dataplane.record cimport Recorder
 from mesh.dataplane.timers cimport TimerWheel
-from mesh.wire.h2 cimport Connection, Handler
+from mesh.wire.codec cimport Codec, Handler
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
@@ -11,7 +11,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 
 cdef class Hub:
     cdef public object loop
-    cdef list dirty
+    cdef readonly list dirty
     cdef public double now
     cdef readonly Rng rng
     cdef readonly TimerWheel timers
@@ -31,14 +31,14 @@ cdef class Hub:
     cdef int start_ticking(self) except -1
 
 cdef class TransportHandler(Handler):
-    cdef int on_connected(self, H2Transport transport) except -1
+    cdef int on_connected(self, Transport transport) except -1
     cdef int on_lost(self, object exc) except -1
     cdef int on_received(self) except -1
     cdef int on_write_resume(self) except -1
 
-cdef class H2Transport:
+cdef class Transport:
     cdef readonly Hub hub
-    cdef readonly Connection conn
+    cdef readonly Codec conn
     cdef readonly TransportHandler handler
     cdef object transport
     cdef int fd

@@ -1,19 +1,19 @@
 from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.exchange cimport Exchange
-from mesh.dataplane.h2transport cimport H2Transport, TransportHandler
-from mesh.wire.h2 cimport Stream
+from mesh.dataplane.transport cimport Transport, TransportHandler
+from mesh.wire.codec cimport Stream
 from mesh.wire.hpack cimport Block
 
 cdef class DownstreamHandler(TransportHandler):
     cdef readonly Entry entry
-    cdef readonly H2Transport shell
+    cdef readonly Transport shell
     cdef set connections
     cdef unsigned long long key
     cdef int on_headers(self, Stream stream, Block block, bint end) except -1
     cdef int on_data(self, Stream stream, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
     cdef int on_reset(self, Stream stream, unsigned int code, bint by_peer) except -1
     cdef int on_writable(self, Stream stream) except -1
-    cdef int on_connected(self, H2Transport transport) except -1
+    cdef int on_connected(self, Transport transport) except -1
     cdef int on_lost(self, object exc) except -1
     cdef int on_write_resume(self) except -1
     cpdef int fail_all(self, object reason) except -1

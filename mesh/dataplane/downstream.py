@@ -13,14 +13,9 @@ import cython
 from mesh.balance.source_ip_hash import source_key
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.exchange import Exchange
-from mesh.dataplane.h2transport import H2Transport, TransportHandler
-from mesh.dataplane.record import SERVER
-from mesh.wire.h2 import Stream
+from mesh.dataplane.transport import Transport, TransportHandler
+from mesh.wire.codec import Stream
 from mesh.wire.hpack import Block
-
-# Inbound takes this much more of a header list than it announces, in octets: to what the caller's sidecar let pass it
-# has added traceparent and grpc-timeout, and a request must not become too large by that.
-FIELDS_ADDED = 1024
 
 
 class DownstreamHandler(TransportHandler):
@@ -77,12 +72,10 @@ class DownstreamHandler(TransportHandler):
     def on_write_resume(self) -> cython.int:
         return self.on_writable(None)
 
-    def on_connected(self, transport: H2Transport) -> cython.int:
+    def on_connected(self, transport: Transport) -> cython.int:
         self.shell = transport
         self.connections.add(self)
         self.key = source_key(transport.peer_host)
-        if self.entry.kind == SERVER:
-            transport.conn.decoder.max_list += FIELDS_ADDED
         return 0
 
     def on_lost(self, exc: object) -> cython.int:

@@ -1,0 +1,242 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""The bytes of one request and its response, between the caller's stream and the endpoint's.
+
+What lives here: what is on its way in either direction, held back as far as windows and kernels ask, and what is kept
+to be sent once more. What this must not know: which endpoint, why, whether to try again; how a stream is framed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import cython
+
+from mesh.dataplane.upstream import UpstreamCall
+from mesh.resilience.replay import ReplayBuffer
+from mesh.wire.codec import Codec
+from mesh.wire.hpack import Block, Head
+from mesh.wire.octets import octets_of
+
+# Relay.state
+NEW = cython.declare(cython.int, 0)
+WAITING = cython.declare(cython.int, 1)  # for discovery's first word about the service
+CONNECTING = cython.declare(cython.int, 2)  # for a connection with room
+OPEN = cython.declare(cython.int, 3)  # a stream is open upstream
+PAUSED = cython.declare(cython.int, 4)  # between two attempts
+DONE = cython.declare(cython.int, 5)
+
+
+class Relay(UpstreamCall):
+    """`pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the caller; both are
+    None or empty on the fast path, and bounded by the receive windows of their connections."""
+
+    def __init__(self) -> None:
+        self.down: Any = None
+        self.down_stream: Any = None
+        self.up: Any = None
+        self.up_stream: Any = None
+        self.state = NEW
+        self.trailers: Block | None = None
+        self.request_ended = False
+        self.request_sent = False
+        self.response_ended = False
+        self.committed = False
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.pending: deque[tuple[bytes, int]] | None = None
+        self.pending_at = 0
+        self.response: deque[tuple[Any, int, bool]] | None = None
+        self.response_at = 0
+        self.replay: ReplayBuffer | None = None
+
+    def answered(self) -> cython.int:
+        """The last byte of the answer has been handed to the caller's connection."""
+        return 0
+
+    # -- the request
+
+    def on_request_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
+                        end: cython.bint) -> cython.int:
+        """`n` more bytes of the request; `credit` goes back to the caller once they are on their way."""
+        self.request_bytes += n
+        if end:
+            self.request_ended = True
+        if self.response_ended:  # the answer is complete: what still comes is of no use
+            self.down.conn.release(self.down_stream, credit)
+            return 0
+        chunk: bytes | None = None
+        if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
+            chunk = octets_of(buf, start, n)
+            if not self.replay.append(chunk):
+                self.replay = None
+        if (self.state == OPEN and not self.pending and not self.up.paused
+                and self.up.conn.sendable(self.up_stream) >= n):
+            if n > 0 or end:
+                self.up.conn.send_data(self.up_stream, buf, start, n, end)
+                if end:
+                    self.request_sent = True
+            self.down.conn.release(self.down_stream, credit)
+            return 0
+        if self.pending is None:
+            self.pending = deque()
+        if chunk is None:
+            chunk = octets_of(buf, start, n)
+        self.pending.append((chunk, credit))
+        if self.state == OPEN:
+            self.pump_request()
+        return 0
+
+    def on_request_trailers(self, block: Block) -> cython.int:
+        self.trailers = block
+        self.request_ended = True
+        if self.state == OPEN:
+            self.pump_request()
+        return 0
+
+    def on_upstream_writable(self) -> cython.int:
+        if self.pending or (self.request_ended and not self.request_sent):
+            self.pump_request()
+        return 0
+
+    def pump_request(self) -> cython.int:
+        """Send what waits of the request, as far as the endpoint's windows and the kernel allow."""
+        if self.state != OPEN or self.up_stream is None or self.request_sent:
+            return 0
+        conn: Codec = self.up.conn
+        chunk: bytes
+        credit: cython.int
+        left: cython.Py_ssize_t
+        room: cython.Py_ssize_t
+        last: cython.bint
+        pending: Any = self.pending
+        while pending:
+            if self.up.paused:
+                self.up.blocked = True
+                return 0
+            chunk, credit = pending[0]
+            left = len(chunk) - self.pending_at
+            room = conn.sendable(self.up_stream)
+            last = self.request_ended and self.trailers is None and len(pending) == 1
+            if room < left:
+                if room > 0:
+                    conn.send_data(self.up_stream, chunk, self.pending_at, room, False)
+                    self.pending_at += room
+                self.up.blocked = True
+                return 0
+            pending.popleft()
+            if left > 0 or last:
+                conn.send_data(self.up_stream, chunk, self.pending_at, left, last)
+            self.pending_at = 0
+            if credit:
+                self.down.conn.release(self.down_stream, credit)
+            if last:
+                self.request_sent = True
+                return 0
+        if self.request_ended and not self.request_sent:
+            self.request_sent = True
+            if self.trailers is not None:
+                conn.send_head(self.up_stream, self.trailers.head, b"", True)
+            else:
+                conn.send_data(self.up_stream, b"", 0, 0, True)
+        return 0
+
+    def rewind(self) -> cython.int:
+        """Send the body from its start again: what was kept of it, then what came during the pause."""
+        held: Any = self.pending
+        self.pending_at = 0
+        self.pending = None
+        if self.replay is not None:
+            self.pending = deque([(chunk, 0) for chunk in self.replay.chunks])
+        if held:
+            if self.pending is None:
+                self.pending = deque()
+            for chunk, credit in held:
+                self.pending.append((chunk, credit))
+                if self.replay is not None and not self.replay.append(chunk):
+                    self.replay = None
+        return 0
+
+    def release_pending(self) -> cython.int:
+        """Give the caller's credit for unsent bytes back: they are in the replay buffer, or of no use any more."""
+        credit: cython.int
+        if self.pending:
+            for _, credit in self.pending:
+                if credit:
+                    self.down.conn.release(self.down_stream, credit)
+        self.pending = None
+        self.pending_at = 0
+        return 0
+
+    # -- the response
+
+    def send_response_head(self, head: Head, end: cython.bint) -> cython.int:
+        if self.response:
+            self.response.append((head, 0, end))
+            return 0
+        conn: Codec = self.down.conn
+        conn.send_head(self.down_stream, head, b"", end)
+        if end:
+            self.answered()
+        return 0
+
+    def on_response_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
+                         end: cython.bint) -> cython.int:
+        self.response_bytes += n
+        if end:
+            self.response_ended = True
+        conn: Codec = self.down.conn
+        if not self.response and not self.down.paused and conn.sendable(self.down_stream) >= n:
+            if n > 0 or end:
+                conn.send_data(self.down_stream, buf, start, n, end)
+            self.up.conn.release(self.up_stream, credit)
+            if end:
+                self.answered()
+            return 0
+        if self.response is None:
+            self.response = deque()
+        self.response.append((octets_of(buf, start, n), credit, end))
+        return self.pump_response()
+
+    def on_downstream_writable(self) -> cython.int:
+        if self.response:
+            self.pump_response()
+        return 0
+
+    def pump_response(self) -> cython.int:
+        """Send what waits of the response, as far as the caller's windows and the kernel allow."""
+        if self.state == DONE:
+            return 0
+        conn: Codec = self.down.conn
+        chunk: bytes
+        credit: cython.int
+        end: cython.bint
+        left: cython.Py_ssize_t
+        room: cython.Py_ssize_t
+        while self.response:
+            if self.down.paused:
+                self.down.blocked = True
+                return 0
+            item, credit, end = self.response[0]
+            if isinstance(item, Head):
+                self.response.popleft()
+                conn.send_head(self.down_stream, item, b"", end)
+            else:
+                chunk = item
+                left = len(chunk) - self.response_at
+                room = conn.sendable(self.down_stream)
+                if room < left:
+                    if room > 0:
+                        conn.send_data(self.down_stream, chunk, self.response_at, room, False)
+                        self.response_at += room
+                    self.down.blocked = True
+                    return 0
+                self.response.popleft()
+                if left > 0 or end:
+                    conn.send_data(self.down_stream, chunk, self.response_at, left, end)
+                self.response_at = 0
+                if credit and not self.up.closed:
+                    self.up.conn.release(self.up_stream, credit)
+            if end:
+                return self.answered()
+        return 0
