@@ -51,3 +51,11 @@ class StreamStateError(WireError):
 
 class MessageError(WireError):
     """A gRPC message breaks the framing or is larger than its bound."""
+
+
+class ProxyProtocolError(WireError):
+    """The header of the PROXY protocol is malformed; nothing of the connection may be used."""
+
+
+class ClientHelloError(WireError):
+    """What should be a TLS ClientHello is malformed, or larger than its bound."""

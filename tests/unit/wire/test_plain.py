@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
 
-def play(before: str) -> tuple[str, list[str]]:
-    program = f"import sys; sys.path[:0] = {[str(HERE), str(ROOT)]!r}; {before}; import transcript; transcript.main()"
+def play(before: str, script: str) -> tuple[str, list[str]]:
+    program = f"import sys; sys.path[:0] = {[str(HERE), str(ROOT)]!r}; {before}; import {script}; {script}.main()"
     run = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
@@ -23,10 +23,11 @@ def play(before: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_plain_and_compiled_codecs_agree() -> None:
-    kind, compiled = play("pass")
+@pytest.mark.parametrize("script", ["transcript", "first_octets"])
+def test_plain_and_compiled_codecs_agree(script: str) -> None:
+    kind, compiled = play("pass", script)
     assert kind == "compiled"
-    kind, plain = play("import plain_finder; plain_finder.install()")
+    kind, plain = play("import plain_finder; plain_finder.install()", script)
     assert kind == "plain"
     assert len(compiled) == len(plain) == 300
     for ours, theirs in zip(compiled, plain, strict=True):
