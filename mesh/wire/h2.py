@@ -461,7 +461,7 @@ class Connection(SendingSide):
 
     def on_ping(self, flags: cython.int, data: bytes) -> cython.int:
         if flags & 1:
-            if data == DRAIN_PING and not self.local_goaway:
+            if self.draining and data == DRAIN_PING and not self.local_goaway:
                 self.goaway()
             return self.handler.on_ping_ack(data)
         self.spend(self.pings, "PING")

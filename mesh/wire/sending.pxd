@@ -8,6 +8,7 @@ cdef bytes DRAIN_PING
 cdef class SendingSide(FrameWriter):
     cdef StreamTable table
     cdef readonly bint local_goaway
+    cdef bint draining
     cdef readonly unsigned int last_peer_id
     cdef readonly long long send_window
     cdef readonly long long recv_window

@@ -31,6 +31,7 @@ class SendingSide(FrameWriter):
         FrameWriter.__init__(self, client, handler, dirty)
         self.table: StreamTable = StreamTable()
         self.local_goaway: bool = False
+        self.draining: bool = False  # GOAWAY follows when DRAIN_PING is answered
         self.last_peer_id: int = 0
         self.send_window: int = 65535
         self.recv_window: int = max(65535, settings.connection_window)
@@ -130,6 +131,7 @@ class SendingSide(FrameWriter):
             return 0
         if self.client:
             return self.goaway()
+        self.draining = True
         self.goaway_frame(0x7FFFFFFF, 0, b"")
         return self.ping(DRAIN_PING)
 

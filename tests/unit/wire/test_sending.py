@@ -148,6 +148,15 @@ def test_drain_lets_what_is_under_way_in() -> None:
     assert side.sent() == []
 
 
+def test_an_answer_to_a_ping_that_never_was_makes_nobody_leave() -> None:
+    """The eight octets of the drain's PING are no secret."""
+    for client in (False, True):
+        side = Side(client=client)
+        side.feed(frame("PING", 1, 0, b"mesh-drn"))
+        assert side.sent() == []
+        assert not side.conn.local_goaway
+
+
 def test_a_client_that_drains_opens_no_more() -> None:
     one, two = Side(client=True), Side()
     stream = one.conn.open(None, block([(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")]), True)
