@@ -31,20 +31,22 @@ RUN = Usage(
 
 COMMAND finds the sidecar in its environment: MESH_OUTBOUND_<SERVICE>=host:port for each --outbound (upper case, '-'
 becomes '_'), MESH_OUTBOUND=host:port for --outbound-shared. Options can also come from variables or a file, as for mesh
-sidecar. Signals: HUP, USR1 and USR2 go to COMMAND. TERM and INT stop everything in order: no new calls from others,
+sidecar. Signals: HUP and USR1 go to COMMAND. USR2 reads the options anew and puts a new sidecar in the place of the one
+that runs: no connection is refused, no request lost. TERM and INT stop everything in order: no new calls from others,
 those in flight finished (--drain-timeout), TERM to COMMAND, then the sidecar; one more of them hastens each step.
 Exit code: COMMAND's, 128+n when signal n ended it; 127 COMMAND not found, 126 not executable, 2 wrong option, 1 when
 there is no sidecar.""",
     tuple(option._replace(flag="--port", metavar="PORT",
                           help="where COMMAND listens on 127.0.0.1, HOST:PORT elsewhere (default: it takes no calls)")
-          if option.name == "app" else option for option in OPTIONS if option.name != "ready_fd"))
+          if option.name == "app" else option for option in OPTIONS if option.name not in ("ready_fd", "takeover")))
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str] | None = None, sidecar: Sequence[str] = SIDECAR) -> int:
     """Run until COMMAND ends; returns the exit code. `sidecar` is the program that stands beside it."""
     environ = os.environ if environ is None else environ
     flags, command = _split(argv)
-    config = load(flags, environ, RUN)
+    variables = environ
+    config = load(flags, variables, RUN)
     if not command:
         raise InvalidConfig("no COMMAND: it stands after --, as in mesh run --service cart --port 50051 -- ./cart")
     path, code = find(command[0], environ.get("PATH", os.defpath))
@@ -55,7 +57,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str] | None = None, sidecar:
     def told(ready: Mapping[str, Any]) -> dict[str, str]:
         return {**environ, **app_environment(ready)}
 
-    return Supervisor(config, sidecar, path, command, environ, told).run()
+    return Supervisor(config, lambda: load(flags, variables, RUN), sidecar, path, command, environ, told).run()
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from mesh.errors import InvalidConfig
 from mesh.sidecar.config import Address, SidecarConfig, to_argv
 
 READY_TIMEOUT = 15.0
@@ -34,7 +35,9 @@ _STEADY = 30.0  # up for so long, a sidecar's earlier failures are forgotten
 # Beyond its own drain timeout, what a child gets to come to its end before it is killed.
 _GRACE = 5.0
 _DRAIN_SLACK = 1.0
-_FORWARDED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGHUP, signal.SIGUSR1)
+# As for nginx, gunicorn and HAProxy's master. Not SIGHUP: a terminal that is closed sends it.
+_HOT_RESTART = signal.SIGUSR2
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -52,12 +55,55 @@ class Stopped(Exception):
     """TERM or INT came before there was an app."""
 
 
-class Supervisor:
-    """`run()` once. `environment` turns the sidecar's ready line into the app's environment."""
+class Events:
+    """What a sidecar says on its ready-fd; `theirs` is the end that it writes to, to be closed here once it has it."""
 
-    def __init__(self, config: SidecarConfig, sidecar: Sequence[str], path: str, command: Sequence[str],
-                 environ: Mapping[str, str], environment: Callable[[Mapping[str, Any]], Mapping[str, str]]) -> None:
+    def __init__(self) -> None:
+        self.fd, self.theirs = os.pipe()
+        os.set_blocking(self.fd, False)
+        self._partial = b""
+        self._events: list[dict[str, Any]] = []
+
+    def said(self, name: str) -> dict[str, Any] | None:
+        """The line with this event, if there was one."""
+        return next((event for event in self._events if event.get("event") == name), None)
+
+    def forget(self) -> None:
+        """Forget what was said so far."""
+        self._events.clear()
+
+    def read(self) -> None:
+        """Take what has come."""
+        data = _read(self.fd)
+        if data == b"":
+            self.close()
+            return
+        *lines, self._partial = (self._partial + (data or b"")).split(b"\n")
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                self._events.append(event)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Supervisor:
+    """`run()` once. `configure` reads the configuration anew, for a hot restart.
+
+    `environment` turns the sidecar's ready line into the app's environment.
+    """
+
+    def __init__(self, config: SidecarConfig, configure: Callable[[], SidecarConfig], sidecar: Sequence[str], path: str,
+                 command: Sequence[str], environ: Mapping[str, str],
+                 environment: Callable[[Mapping[str, Any]], Mapping[str, str]]) -> None:
         self._config = config
+        self._configure = configure
         self._sidecar_command = list(sidecar)
         self._path = path
         self._command = list(command)
@@ -65,9 +111,9 @@ class Supervisor:
         self._environment = environment
         self._sidecar: subprocess.Popen[bytes] | None = None
         self._app: subprocess.Popen[bytes] | None = None
-        self._ready_fd = -1
-        self._partial = b""
-        self._events: list[dict[str, Any]] = []
+        self._retiring: list[subprocess.Popen[bytes]] = []  # sidecars that drain: a successor has taken over
+        self._events: Events | None = None
+        self._restart_asked = False
         self._stops: list[int] = []
         self._failures = 0
         self._up_since = 0.0
@@ -84,9 +130,9 @@ class Supervisor:
         except Stopped:
             return 128 + self._stops[0]
         finally:
-            for child in (self._app, self._sidecar):
+            for child in (self._app, self._sidecar, *self._retiring):
                 _kill(child)
-            self._close_ready()
+            self._close_events()
             restore()
 
     def _run(self) -> int:
@@ -98,12 +144,16 @@ class Supervisor:
             self._stop_sidecar()
             return 127 if isinstance(error, FileNotFoundError) else 126
         while True:
-            self._wait(lambda: _ended(self._app) or _ended(self._sidecar) or bool(self._stops), None)
+            self._wait(lambda: _ended(self._app) or _ended(self._sidecar) or bool(self._stops) or self._restart_asked,
+                       None)
             if _ended(self._app):
                 break
             if self._stops:
                 self._drain_then_stop_app()
                 break
+            if not _ended(self._sidecar):
+                self._hot_restart()
+                continue
             try:
                 self._restart_sidecar()
             except SidecarFailed as error:
@@ -120,17 +170,9 @@ class Supervisor:
 
     def _start_sidecar(self, timeout: float) -> dict[str, Any]:
         """Start it and return its ready line. Raises SidecarFailed, or Stopped when told to stop meanwhile."""
-        self._close_ready()
-        self._ready_fd, theirs = os.pipe()
-        os.set_blocking(self._ready_fd, False)
-        config = dataclasses.replace(self._config, ready_fd=theirs)
-        try:
-            self._sidecar = self._spawn([*self._sidecar_command, *to_argv(config)], self._environ, pass_fds=(theirs,),
-                                        stdin=subprocess.DEVNULL)
-        except OSError as error:
-            raise SidecarFailed(f"the sidecar can't be started: {error.strerror}") from None
-        finally:
-            os.close(theirs)
+        self._close_events()
+        self._restart_asked = False
+        self._sidecar, self._events = self._launch(self._config)
         stops = len(self._stops)
         self._wait(lambda: self._said("ready") is not None or _ended(self._sidecar) or len(self._stops) > stops,
                    time.monotonic() + timeout)
@@ -147,6 +189,46 @@ class Supervisor:
             raise SidecarFailed(f"the sidecar ended with exit code {code} before it was ready", 2 if code == 2 else 1)
         _kill(self._sidecar)
         raise SidecarFailed(f"the sidecar was not ready within {timeout:g} s")
+
+    def _launch(self, config: SidecarConfig) -> tuple[subprocess.Popen[bytes], Events]:
+        """Start a process. Raises SidecarFailed."""
+        events = Events()
+        argv = [*self._sidecar_command, *to_argv(dataclasses.replace(config, ready_fd=events.theirs))]
+        try:
+            return self._spawn(argv, self._environ, pass_fds=(events.theirs,), stdin=subprocess.DEVNULL), events
+        except OSError as error:
+            events.close()
+            raise SidecarFailed(f"the sidecar can't be started: {error.strerror}") from None
+        finally:
+            os.close(events.theirs)
+
+    def _hot_restart(self) -> None:
+        """Put a new sidecar in the place of the running one, which drains and ends; if that fails, all is as before."""
+        self._restart_asked = False
+        old, events, retiring = self._sidecar, self._events, self._retiring
+        try:
+            config = keep_ports(self._configure(), self._config)
+            if (config.id, config.state_dir) != (self._config.id, self._config.state_dir):
+                raise SidecarFailed(f"it would be {config.id} in {config.state_dir}: stop it and start it so")
+            self._sidecar, self._events = self._launch(dataclasses.replace(config, takeover=True))
+            self._retiring = [*(each for each in retiring if not _ended(each)), *([old] if old is not None else [])]
+            self._wait(lambda: self._said("ready") is not None or _ended(self._sidecar) or _ended(self._app)
+                       or bool(self._stops), time.monotonic() + READY_TIMEOUT)
+            ready = self._said("ready")
+            if ready is None:
+                raise SidecarFailed(f"the new sidecar ended with exit code {_code(self._sidecar)}"
+                                    if _ended(self._sidecar) else "the new sidecar was not ready in time")
+        except (InvalidConfig, SidecarFailed) as error:
+            if self._sidecar is not old:
+                _kill(self._sidecar)
+                self._close_events()
+            self._sidecar, self._events, self._retiring = old, events, retiring
+            _say(f"no hot restart: {error}")
+            return
+        if events is not None:
+            events.close()
+        self._config = with_ports(config, ready)
+        self._up_since = time.monotonic()
 
     def _restart_sidecar(self) -> None:
         """The sidecar has died: start it anew, on the same ports."""
@@ -173,7 +255,8 @@ class Supervisor:
     def _drain_then_stop_app(self) -> None:
         """TERM or INT came: no new calls from others, finish those in flight, then the app."""
         if not _ended(self._sidecar):
-            self._events.clear()
+            if self._events is not None:
+                self._events.forget()
             _send(self._sidecar, signal.SIGUSR1)
             self._until_hastened(
                 lambda: self._said("drained") is not None or _ended(self._sidecar) or _ended(self._app),
@@ -184,8 +267,9 @@ class Supervisor:
         self._stop(self._app, self._config.drain_timeout + _GRACE)
 
     def _stop_sidecar(self) -> None:
-        self._stop(self._sidecar, self._config.drain_timeout + _GRACE)
-        self._close_ready()
+        for child in (*self._retiring, self._sidecar):
+            self._stop(child, self._config.drain_timeout + _GRACE)
+        self._close_events()
 
     def _stop(self, child: subprocess.Popen[bytes] | None, timeout: float) -> None:
         """TERM, and KILL when it has not ended in time or a further TERM or INT hastens."""
@@ -212,12 +296,10 @@ class Supervisor:
         more.setdefault("stdin", subprocess.DEVNULL if os.isatty(0) else None)
         return subprocess.Popen(list(argv), env=dict(environ), preexec_fn=become, process_group=0, **more)
 
-    def _close_ready(self) -> None:
-        if self._ready_fd >= 0:
-            os.close(self._ready_fd)
-            self._ready_fd = -1
-        self._partial = b""
-        self._events.clear()
+    def _close_events(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     # -- waiting
 
@@ -232,36 +314,21 @@ class Supervisor:
                 return
             poll = select.poll()
             poll.register(self._wake_fd, select.POLLIN)
-            if self._ready_fd >= 0:
-                poll.register(self._ready_fd, select.POLLIN)
+            if self._events is not None and self._events.fd >= 0:
+                poll.register(self._events.fd, select.POLLIN)
             for fd, _ in poll.poll(None if left is None else max(1, int(left * 1000) + 1)):
                 if fd == self._wake_fd:
                     _read(fd)
-                else:
-                    self._read_events()
+                elif self._events is not None:
+                    self._events.read()
 
     def _said(self, name: str) -> dict[str, Any] | None:
         """The sidecar's line with this event, if there was one."""
-        return next((event for event in self._events if event.get("event") == name), None)
-
-    def _read_events(self) -> None:
-        data = _read(self._ready_fd)
-        if data == b"":
-            os.close(self._ready_fd)
-            self._ready_fd = -1
-            return
-        *lines, self._partial = (self._partial + (data or b"")).split(b"\n")
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                self._events.append(event)
+        return self._events.said(name) if self._events is not None else None
 
     def _reap(self) -> None:
         """Collect the children that have ended; as process 1 of a container also those that were left to us."""
-        ours = {child.pid: child for child in (self._app, self._sidecar) if child is not None}
+        ours = {child.pid: child for child in (self._app, self._sidecar, *self._retiring) if child is not None}
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -280,7 +347,7 @@ class Supervisor:
         self._wake_fd, write_end = os.pipe()
         os.set_blocking(self._wake_fd, False)
         os.set_blocking(write_end, False)
-        handled = [*_FORWARDED, *_STOPPING, signal.SIGCHLD]
+        handled = [*_FORWARDED, *_STOPPING, _HOT_RESTART, signal.SIGCHLD]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
             handled.remove(signal.SIGHUP)
         before = {number: signal.signal(number, self._on_signal) for number in handled}
@@ -298,6 +365,8 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number in _STOPPING:
             self._stops.append(number)
+        elif number == _HOT_RESTART:
+            self._restart_asked = True
         elif number in _FORWARDED:
             _send(self._app, number)
 
@@ -311,6 +380,20 @@ def with_ports(config: SidecarConfig, ready: Mapping[str, Any]) -> SidecarConfig
         outbound=tuple(each._replace(address=_address(outbound.get(each.service)) or each.address)
                        for each in config.outbound),
         outbound_shared=_address(ready.get("outbound_shared")) or config.outbound_shared)
+
+
+def keep_ports(config: SidecarConfig, before: SidecarConfig) -> SidecarConfig:
+    """Return `config` with the ports of `before` where it leaves the choice: the app has been told of those."""
+    def kept(new: Address | None, old: Address | None) -> Address | None:
+        return old if new is not None and old is not None and new == (old.host, 0) else new
+
+    outbound = {each.service: each.address for each in before.outbound}
+    return dataclasses.replace(
+        config,
+        inbound=kept(config.inbound, before.inbound) or config.inbound,
+        outbound=tuple(each._replace(address=kept(each.address, outbound.get(each.service)) or each.address)
+                       for each in config.outbound),
+        outbound_shared=kept(config.outbound_shared, before.outbound_shared))
 
 
 def _address(text: Any) -> Address | None:

@@ -58,6 +58,9 @@ class Registration:
         self._lease = ""
         self._leaving = False
         self._unanswered = False  # a Register of ours timed out; it may take effect late, even after the next one
+        self._settled = asyncio.Event()  # no other process of this instance is about to register or to leave
+        self._settled.set()
+        self._may_register = True
         self._idle = asyncio.Event()  # no Register is in flight
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +68,29 @@ class Registration:
     def start(self) -> None:
         """Register, now and whenever the registry has lost the endpoint."""
         self._task = spawn(f"registration of {self._name}", self._run())
+
+    def contest(self, register: bool) -> None:
+        """Another process of this instance may be registered from now on, until `settle`: that is no error.
+
+        Without `register` it is the other one's turn: this one keeps its lease if it can and asks for no new one.
+        """
+        self._may_register = register
+        self._settled.clear()
+
+    def settle(self) -> None:
+        """The instance is this process's alone again: register if the other one was the last that did."""
+        self._may_register = True
+        self._unanswered = True  # the other one's Register may be under way still
+        self._settled.set()
+
+    async def abandon(self) -> None:
+        """Care no more for the lease, which another process of this instance has by now, or will have."""
+        self._leaving = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        self._lease = ""
+        self.registered.clear()
 
     async def deregister(self, timeout: float) -> None:
         """Leave the registry, within `timeout` seconds; where that fails, the lease runs out by itself."""
@@ -94,6 +120,8 @@ class Registration:
             beats = 0
             try:
                 if not self._lease:
+                    if not self._may_register:
+                        await self._settled.wait()
                     await self._register()
                 call = await self._channel.stream(HEARTBEAT)
                 try:
@@ -108,6 +136,9 @@ class Registration:
                 self._lease = ""
                 self.registered.clear()
                 if answer.replaced:
+                    if not self._settled.is_set():
+                        await self._settled.wait()
+                        continue
                     if not self._unanswered:
                         _log.error("another instance registered as %s (newer); this one stays out of the registry: "
                                    "give each instance its own --instance", self._name)

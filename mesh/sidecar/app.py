@@ -33,6 +33,7 @@ from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
 from mesh.sidecar.sockets import Sockets, reason
+from mesh.sidecar.takeover import Handover, Predecessor, find
 from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings, telemetry_settings
@@ -43,6 +44,8 @@ _log = logging.getLogger("mesh.sidecar")
 # themselves.
 _FIRST_STATE = 3.0
 _FLUSH_SPANS = 2.0
+# ... and how long the running sidecar is kept, when this one takes over from it, until this one is registered.
+_REGISTERED = 3.0
 # Supervisors and terminals signal a process and its group: what comes within this many seconds is the same wish.
 _ONE_REQUEST = 1.0
 
@@ -53,13 +56,16 @@ def main(argv: list[str]) -> int:
         config = load(argv, os.environ)
         telemetry = telemetry_settings(os.environ, tuple((a.host, a.port) for a in config.control_plane))
         _check_open(config.ready_fd)
-        sockets = Sockets.bind(config)
+        predecessor = find(config) if config.takeover else None
+        sockets = Sockets.bind(config, inherited=predecessor.sockets if predecessor else ())
     except InvalidConfig as error:
         print(f"mesh sidecar: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr,
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return uvloop.run(Sidecar(config, telemetry, sockets).run())
+    if config.takeover and predecessor is None:
+        _log.info("nobody to take over from: starting as usual")
+    return uvloop.run(Sidecar(config, telemetry, sockets, predecessor).run())
 
 
 def _check_open(descriptor: int | None) -> None:
@@ -80,9 +86,12 @@ def describe_outbound(addresses: Mapping[str, str], shared: str | None) -> str:
 class Sidecar:
     """One sidecar process."""
 
-    def __init__(self, config: SidecarConfig, telemetry: TelemetrySettings, sockets: Sockets) -> None:
+    def __init__(self, config: SidecarConfig, telemetry: TelemetrySettings, sockets: Sockets,
+                 predecessor: Predecessor | None) -> None:
         self._config = config
         self._sockets = sockets
+        self._predecessor = predecessor
+        self._succeeded = False
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._told_at = 0.0
@@ -101,12 +110,12 @@ class Sidecar:
         self.discovery = DiscoveryClient(channel, config.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if self._telemetry.enabled else None
         self.outbounds = Outbounds(config, self.hub, self.reactor, self._sockets, self.clusters, self._entry)
-        self.inbound = None
+        self.inbound: Inbound | None = None
         if config.app is not None:
             self.inbound = Inbound(config, self.hub, self.reactor, self._sockets, channel, self._entry)
-        self.outbounds.start()
-        if self.inbound is not None:
-            self.inbound.start()
+        self.handover = Handover(loop, config, lambda: self._sockets, self._contest, self._settle, self._succeed)
+        if self._predecessor is None:
+            self._accept()
         self._handle_signals(loop)
         # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
         self.discovery.subscribe(config.service)
@@ -114,18 +123,59 @@ class Sidecar:
         if self.exporter is not None:
             self.exporter.start()
         await self._first_state()
-        if self.inbound is not None:
+        if self._predecessor is not None:
+            await self._take_over(self._predecessor)
+        elif self.inbound is not None:
             self.inbound.watch_app()
+        if not self._stop.is_set():
+            self.handover.open()
         gc.collect()
         gc.freeze()
         self._report({"event": "ready", "pid": os.getpid(),
-                      "inbound": str(self.inbound.port) if self.inbound else None,
+                      "inbound": str(self.inbound.door) if self.inbound else None,
                       "outbound": self.outbounds.addresses(),
                       "outbound_shared": self.outbounds.shared_address()})
-        _log.info("%s is ready: inbound %s, outbound %s", config.id, self.inbound.port if self.inbound else "none",
+        _log.info("%s is ready: inbound %s, outbound %s", config.id, self.inbound.door if self.inbound else "none",
                   describe_outbound(self.outbounds.addresses(), self.outbounds.shared_address()))
         await self._stop.wait()
         return await self._drain()
+
+    def _accept(self) -> None:
+        self.outbounds.start()
+        if self.inbound is not None:
+            self.inbound.start()
+
+    async def _take_over(self, predecessor: Predecessor) -> None:
+        """Become the instance in the registry, then accept and send the other one away.
+
+        In that order: should this process die before, no connection dies with it.
+        """
+        if self.inbound is not None:
+            self.inbound.contest(register=True)
+            self.inbound.watch_app()
+            if not await self.inbound.wait_registered(_REGISTERED):
+                _log.warning("not registered yet; taking over from process %d all the same", predecessor.pid)
+        if self._stop.is_set():  # told to stop meanwhile: the other one goes on
+            predecessor.close()
+            self._succeeded = True
+            return
+        self._accept()
+        predecessor.dismiss()
+        if self.inbound is not None:
+            self.inbound.settle()
+        _log.info("took %d listening sockets over from process %d", len(predecessor.sockets), predecessor.pid)
+
+    def _contest(self) -> None:
+        if self.inbound is not None:
+            self.inbound.contest(register=False)
+
+    def _settle(self) -> None:
+        if self.inbound is not None:
+            self.inbound.settle()
+
+    def _succeed(self) -> None:
+        self._succeeded = True
+        self._stop.set()
 
     def _forget(self, service: str) -> None:
         if service != self._config.service:  # subscribed to as its own
@@ -177,8 +227,9 @@ class Sidecar:
         """Leave the registry, finish what is open, hand the last spans over."""
         _log.info("draining for at most %g s", self._config.drain_timeout)
         started = asyncio.get_running_loop().time()
+        self.handover.close()
         if self.inbound is not None:
-            await self.inbound.drain(self._config.drain_timeout)
+            await self.inbound.drain(self._config.drain_timeout, self._succeeded)
         left = self._config.drain_timeout - (asyncio.get_running_loop().time() - started)
         await self.outbounds.drain(max(0.1, left))
         await self.discovery.close()

@@ -51,6 +51,7 @@ class SidecarConfig:
     control_plane: tuple[Address, ...] = (DEFAULT_CONTROL_PLANE,)
     state_dir: str = "mesh-state"
     drain_timeout: float = 30.0
+    takeover: bool = False
     log_level: str = "info"
     ready_fd: int | None = None
 
@@ -61,7 +62,10 @@ class SidecarConfig:
 
 
 class Option(NamedTuple):
-    """One option: `name` is the field of SidecarConfig and the key in a file; the flag is the same with dashes."""
+    """One option: `name` is the field of SidecarConfig and the key in a file; the flag is the same with dashes.
+
+    Without a `metavar` the flag stands alone and means true.
+    """
 
     name: str
     variable: str  # "" where the environment has no say
@@ -105,6 +109,9 @@ OPTIONS: tuple[Option, ...] = (
            "keeps the last good state, served from while the control plane is away (default: mesh-state)"),
     Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
+    Option("takeover", "", "operation", "", bool,
+           "take the listening sockets over from the running sidecar of this instance, and have it drain once this one "
+           "is ready; without one, start as usual"),
     Option("log_level", "MESH_LOG_LEVEL", "operation", "LEVEL", values.log_level,
            "debug, info, warning or error (default: info)"),
     Option("ready_fd", "", "operation", "N", values.descriptor,
@@ -239,8 +246,11 @@ def _flags(argv: Sequence[str], usage: Usage) -> dict[str, list[str]]:
         group = groups.setdefault(option.group, parser.add_argument_group(option.group)) \
             if option.group not in groups else groups[option.group]
         note = f" [{option.variable}]" if option.variable else ""
-        group.add_argument(option.switch, dest=option.name, metavar=option.metavar, action="append",
-                           help=(option.help + note).replace("%", "%%"))
+        shown = (option.help + note).replace("%", "%%")
+        if option.metavar:
+            group.add_argument(option.switch, dest=option.name, metavar=option.metavar, action="append", help=shown)
+        else:
+            group.add_argument(option.switch, dest=option.name, action="append_const", const="true", help=shown)
     groups["operation"].add_argument("--config", metavar="FILE", action="append",
                                      help="read options from FILE: .yaml, .toml or .json [MESH_CONFIG]")
     found, unknown = parser.parse_known_args(list(argv))
@@ -255,7 +265,7 @@ def _flags(argv: Sequence[str], usage: Usage) -> dict[str, list[str]]:
 
 def _from_file(path: str, options: Iterable[Option]) -> dict[str, list[_Setting]]:
     file = read_file(path)
-    known = {option.name: option for option in options if option.name != "ready_fd"}
+    known = {option.name: option for option in options if option.variable}
     settings: dict[str, list[_Setting]] = {}
     for key, value in file.values.items():
         option = known.get(key)
@@ -290,7 +300,10 @@ def to_argv(config: SidecarConfig) -> list[str]:
     by_name = {option.name: option for option in OPTIONS}
     for field in fields(config):
         value = getattr(config, field.name)
-        if value is None or value == "" or value == ():
+        if value is None or value is False or value == "" or value == ():
+            continue
+        if value is True:
+            argv.append(by_name[field.name].switch)
             continue
         for item in value if by_name[field.name].many else (value,):
             shown = item.value if isinstance(item, Protocol) else f"{item:g}s" if isinstance(item, float) else item

@@ -14,7 +14,7 @@ from typing import Any
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.listener import H2Acceptor, Port
+from mesh.dataplane.listener import H2Acceptor
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
@@ -25,6 +25,7 @@ from mesh.dataplane.transport import Hub
 from mesh.discovery.registration import Registration
 from mesh.model import Endpoint, Locality, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.ports import Door
 from mesh.sidecar.sockets import Sockets
 
 _log = logging.getLogger("mesh.sidecar")
@@ -55,6 +56,7 @@ class Inbound:
         self._registration: Registration | None = None
         self._watch: asyncio.Task[None] | None = None
         self._drained: asyncio.Task[None] | None = None
+        self._contested: bool | None = None
         cluster = Cluster(hub, config.service)
         # One endpoint, never repeated and never ejected here: the caller's sidecar knows the others.
         cluster.update_service(Service(config.service, config.protocol, retry=RetryPolicy(max_attempts=1),
@@ -65,11 +67,11 @@ class Inbound:
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
         accept = self.tcp.protocol_factory if config.protocol is Protocol.TCP else self.http.accept
-        self.port = Port(sockets["inbound"], accept)
+        self.door = Door(sockets["inbound"], accept)
 
     def start(self) -> None:
         """Accept from now on."""
-        self.port.start()
+        self.door.start()
 
     def watch_app(self) -> None:
         """Register as soon as the app accepts connections."""
@@ -86,6 +88,8 @@ class Inbound:
             wait = min(_PROBE_SLOWEST, wait * 1.5)
         self._registration = Registration(self._channel, self._endpoint(), self._config.protocol, self._config.id,
                                           self._hub.rng)
+        if self._contested is not None:
+            self._registration.contest(self._contested)
         self._registration.start()
 
     async def _app_is_up(self) -> bool:
@@ -101,30 +105,59 @@ class Inbound:
 
     def _endpoint(self) -> Endpoint:
         config = self._config
-        host, port = self.port.address
+        host, port = self.door.address
         if config.advertise is not None:
             host, port = config.advertise.host, config.advertise.port or port
         return Endpoint(config.service, config.instance, host, port, config.weight,
                         Locality(config.region, config.zone))
 
-    async def drain(self, timeout: float) -> None:
+    def contest(self, register: bool) -> None:
+        """Another process of this instance lives, until `settle`; `register`: as one that takes over, not as the other.
+        """
+        self._contested = register
+        if self._registration is not None:
+            self._registration.contest(register)
+
+    def settle(self) -> None:
+        """The instance is this process's alone again."""
+        self._contested = None
+        if self._registration is not None:
+            self._registration.settle()
+
+    async def wait_registered(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds until the registry has the instance."""
+        try:
+            async with asyncio.timeout(timeout):
+                if self._watch is not None:
+                    await asyncio.shield(self._watch)
+                if self._registration is not None:
+                    await self._registration.registered.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def drain(self, timeout: float, succeeded: bool = False) -> None:
         """Leave the registry, then finish what is open, at most `timeout` seconds.
 
-        A second call waits for the first.
+        Not where another process of this instance has `succeeded`: the place in the registry is that one's. A second
+        call waits for the first.
         """
         if self._drained is None:
-            self._drained = spawn("drain inbound", self._leave(timeout))
+            self._drained = spawn("drain inbound", self._leave(timeout, succeeded))
         await asyncio.shield(self._drained)
 
-    async def _leave(self, timeout: float) -> None:
+    async def _leave(self, timeout: float, succeeded: bool) -> None:
         if self._watch is not None:
             self._watch.cancel()
         if self._registration is not None:
-            await self._registration.deregister(_LEAVE_WITHIN)
+            if succeeded:
+                await self._registration.abandon()  # the successor may have another address: callers hear of it first
+            else:
+                await self._registration.deregister(_LEAVE_WITHIN)
             await asyncio.sleep(min(_PROPAGATION, timeout))
-        self.port.close()
+        await self.door.close()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
         self._cluster.close()
 
     def statistics(self) -> dict[str, Any]:
-        return {"address": str(self.port), "http": self.http.statistics(), "tcp": self.tcp.connections}
+        return {"address": str(self.door), "http": self.http.statistics(), "tcp": self.tcp.connections}

@@ -6,14 +6,13 @@ What lives here: which listener leads to which cluster. What this must not know:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
-from mesh.dataplane.listener import H2Acceptor, Port
+from mesh.dataplane.listener import H2Acceptor
 from mesh.dataplane.record import CLIENT
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_reactor import Reactor
@@ -21,6 +20,7 @@ from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.dataplane.transport import Hub
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
+from mesh.sidecar.ports import Door
 from mesh.sidecar.sockets import Sockets
 
 MakeEntry = Callable[[int, Cluster | None, Any], Entry]
@@ -29,14 +29,14 @@ MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 class ServicePort:
     """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
 
-    def __init__(self, outbound: Outbound, sock: socket.socket, hub: Hub, reactor: Reactor, cluster: Cluster,
+    def __init__(self, outbound: Outbound, sockets: Sockets, hub: Hub, reactor: Reactor, cluster: Cluster,
                  entry: Entry) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
-        self.port = Port(sock, self._accept)
+        self.door = Door(sockets[f"outbound {outbound.service}"], self._accept)
 
     def _accept(self) -> Any:
         service = self._cluster.service
@@ -44,11 +44,11 @@ class ServicePort:
         return self.tcp.protocol_factory() if protocol is Protocol.TCP else self.http.accept()
 
     async def drain(self, timeout: float) -> None:
-        self.port.close()
+        await self.door.close()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
 
     def statistics(self) -> dict[str, Any]:
-        return {"service": self.service, "address": str(self.port), "http": self.http.statistics(),
+        return {"service": self.service, "address": str(self.door), "http": self.http.statistics(),
                 "tcp": vars_of(self.tcp.statistics())}
 
 
@@ -66,18 +66,17 @@ class Outbounds:
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
             entry = make_entry(CLIENT, cluster, None)
-            sock = sockets[f"outbound {outbound.service}"]
-            self._ports.append(ServicePort(outbound, sock, hub, reactor, cluster, entry))
-        self._shared: Port | None = None
+            self._ports.append(ServicePort(outbound, sockets, hub, reactor, cluster, entry))
+        self._shared: Door | None = None
         self._shared_http: H2Acceptor | None = None
         if config.outbound_shared is not None:
             self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
-            self._shared = Port(sockets["outbound-shared"], self._shared_http.accept)
+            self._shared = Door(sockets["outbound-shared"], self._shared_http.accept)
 
     def start(self) -> None:
         """Accept from now on, at every port."""
         for each in self._ports:
-            each.port.start()
+            each.door.start()
         if self._shared is not None:
             self._shared.start()
 
@@ -86,7 +85,7 @@ class Outbounds:
         return [each.service for each in self._ports]
 
     def addresses(self) -> dict[str, str]:
-        return {each.service: str(each.port) for each in self._ports}
+        return {each.service: str(each.door) for each in self._ports}
 
     def shared_address(self) -> str | None:
         return str(self._shared) if self._shared is not None else None
@@ -95,7 +94,7 @@ class Outbounds:
         """Finish what is open, at most `timeout` seconds."""
         drains = [each.drain(timeout) for each in self._ports]
         if self._shared is not None and self._shared_http is not None:
-            self._shared.close()
+            await self._shared.close()
             drains.append(self._shared_http.drain(timeout))
         await asyncio.gather(*drains)
 

@@ -1,7 +1,7 @@
-"""The sidecar's listening sockets: bound in one place, named by their option, before anything else is built.
+"""The sidecar's listening sockets: bound or inherited in one place, named by their option, before all else is built.
 
-What lives here: which sockets a configuration asks for, binding them, and one line that names the option when an
-address can't be had. What this must not know: who accepts from them and what arrives.
+What lives here: which sockets a configuration asks for, taking over those of a predecessor, binding the others, and one
+line that names the option when an address can't be had. What this must not know: who accepts and what arrives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mesh.errors import InvalidConfig
@@ -17,6 +17,8 @@ from mesh.sidecar.config import Address, SidecarConfig
 
 # The kernel cuts it to net.core.somaxconn, 4096 since Linux 5.4.
 BACKLOG = 4096
+
+Named = tuple[str, socket.socket]
 
 
 class Wanted(NamedTuple):
@@ -41,29 +43,77 @@ def wanted(config: SidecarConfig) -> Iterator[Wanted]:
 
 
 class Sockets:
-    """Bound and listening sockets by name; whoever accepts from one owns it."""
+    """Bound and listening sockets by name, one or more of each at one address; whoever accepts from one owns it.
 
-    def __init__(self, by_name: dict[str, socket.socket]) -> None:
-        self._by_name = by_name
+    More than one are a group that the kernel spreads connections over (SO_REUSEPORT): a slot for each worker.
+    """
+
+    def __init__(self, slots: dict[str, list[socket.socket]]) -> None:
+        self._slots = slots
 
     @classmethod
-    def bind(cls, config: SidecarConfig) -> Sockets:
-        """Bind all that `config` asks for, or nothing. InvalidConfig begins with the option that can't be had."""
+    def bind(cls, config: SidecarConfig, slots: int = 1, inherited: Iterable[Named] = ()) -> Sockets:
+        """Have all that `config` asks for, `slots` of each at least, or nothing.
+
+        What `inherited` has at the right address is used, the rest of it closed. InvalidConfig begins with the option
+        that can't be had.
+        """
+        left = list(inherited)
         bound = cls({})
         try:
             for each in wanted(config):
-                bound._by_name[each.name] = _listening(each)
+                found = _take(left, each)
+                bound._slots[each.name] = found
+                if not found:
+                    found.append(_listening(each))
+                while len(found) < slots:
+                    found.append(_one_more(found[0], each))
         except BaseException:
             bound.close()
             raise
+        finally:
+            for _, sock in left:
+                sock.close()
         return bound
 
-    def __getitem__(self, name: str) -> socket.socket:
-        return self._by_name[name]
+    def __getitem__(self, name: str) -> list[socket.socket]:
+        return self._slots[name]
+
+    def __iter__(self) -> Iterator[Named]:
+        """Every socket with its name; those of one name in the order of their slots."""
+        for name, socks in self._slots.items():
+            for sock in socks:
+                yield name, sock
 
     def close(self) -> None:
-        for sock in self._by_name.values():
+        """Let go of all that nobody else has closed yet."""
+        for _, sock in self:
             sock.close()
+
+
+def _take(inherited: list[Named], want: Wanted) -> list[socket.socket]:
+    """Remove from `inherited` and return what is at the wanted address.
+
+    By its name first: port 0 then means the port that it has already. But an address can also have changed its name.
+    """
+    for named in (True, False):
+        found = [(name, sock) for name, sock in inherited
+                 if (name == want.name if named else want.address.port) and _is_at(sock, want.address)]
+        if found:
+            for each in found:
+                inherited.remove(each)
+            return [sock for _, sock in found]
+    return []
+
+
+def _is_at(sock: socket.socket, address: Address) -> bool:
+    host, port = sock.getsockname()[:2]
+    if address.port not in (0, port):
+        return False
+    try:
+        return host in {info[4][0] for info in _resolve(*address)}
+    except (OSError, UnicodeError):
+        return False
 
 
 def _listening(want: Wanted) -> socket.socket:
@@ -73,29 +123,52 @@ def _listening(want: Wanted) -> socket.socket:
         raise InvalidConfig(f"{want.place}: {reason(error)}") from None
 
 
+def _one_more(first: socket.socket, want: Wanted) -> socket.socket:
+    """Return a further socket at the address of `first`, which shares its connections from now on.
+
+    The first one of a group is bound without SO_REUSEPORT, so that an address in use by another process is an error and
+    not a silent share of its traffic; the kernel asks for the option only when the second one is bound.
+    """
+    sock = socket.socket(first.family, first.type, first.proto)
+    try:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return _bound(sock, first.getsockname())
+    except OSError as error:
+        sock.close()
+        raise InvalidConfig(f"{want.place}: {reason(error)}") from None
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Return a non-blocking socket that listens; raises OSError or UnicodeError.
 
     A name of several addresses gets the first that this host has, IPv4 before IPv6: what clients can do without.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    for family, kind, protocol, _, address in sorted(found, key=lambda info: info[0] != socket.AF_INET):
+    for family, kind, protocol, _, address in sorted(_resolve(host, port), key=lambda info: info[0] != socket.AF_INET):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(address)
-            sock.listen(BACKLOG)
-            sock.setblocking(False)
-            return sock
+            return _bound(sock, address)
         except OSError as error:
             sock.close()
             failure = error
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 break
     raise failure
+
+
+def _resolve(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # type: ignore[return-value]
+
+
+def _bound(sock: socket.socket, address: tuple[object, ...]) -> socket.socket:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(address)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
 
 
 def reason(error: OSError | UnicodeError) -> str:

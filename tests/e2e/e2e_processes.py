@@ -6,6 +6,7 @@ processes do to each other (e2e_mesh).
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import select
@@ -172,6 +173,15 @@ class Sidecar(Process):
              "--state-dir", str(self.state_dir), "--drain-timeout", "5s", *flags],
             # Spans are exported soon, so that no test waits a second for them.
             directory, {"OTEL_BSP_SCHEDULE_DELAY": "100", **(env or {})})
+
+    def successor(self, *flags: str) -> Sidecar:
+        """Another process of this instance that takes its sockets over; returns once it is ready."""
+        new = copy.copy(self)
+        new.argv = [*self.argv, "--takeover", *flags]
+        new.events = []
+        new._partial = b""
+        new.start()
+        return new
 
     @property
     def id(self) -> str:

@@ -1,7 +1,9 @@
 """Stands in for the sidecar, or for the app, in the tests of `mesh run`; writes what happens to it to a log.
 
-`run_standin.py LOG sidecar [flags]`; MODE: silent (never ready), exit2, fragile (each but the first ends at once), deaf
-(never drained). `run_standin.py LOG app CODE`: on TERM it ends with CODE; "stubborn" ignores TERM; "now=N" ends now.
+`run_standin.py LOG sidecar [flags]`; MODE: silent (never ready), exit2, fragile (each but the first ends at once), late
+(each but the first is not ready), deaf (never drained). With --takeover it listens nowhere, and tells the one before it
+to stop once it is ready.
+`run_standin.py LOG app CODE`: on TERM it ends with CODE; "stubborn" ignores TERM; "now=N" ends now.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ def flag(name: str, default: str = "") -> list[str]:
 
 def listen(address: str) -> str:
     host, _, port = address.rpartition(":")
+    if "--takeover" in sys.argv:
+        return address
     sock = socket.create_server((host, int(port)))
     kept.append(sock)
     return f"{host}:{sock.getsockname()[1]}"
@@ -40,7 +44,9 @@ kept: list[socket.socket] = []
 def sidecar() -> None:
     mode = os.environ.get("MODE", "")
     earlier = log.read_text().count("sidecar starts") if log.exists() else 0
-    note("starts", os.getpid(), os.getppid())
+    before = [int(line.split()[2]) for line in log.read_text().splitlines() if line.startswith("sidecar starts")] \
+        if log.exists() else []
+    note("starts", os.getpid(), os.getppid(), *(["--weight", *flag("--weight")] if "--takeover" in sys.argv else []))
     if mode == "exit2":
         sys.exit(2)
     if mode == "fragile" and earlier:
@@ -57,7 +63,7 @@ def sidecar() -> None:
             say({"event": "drained"})
 
     def stop(*_: object) -> None:
-        note("stops")
+        note("stops", os.getpid())
         sys.exit(0)
 
     signal.signal(signal.SIGUSR1, drain)
@@ -70,12 +76,17 @@ def sidecar() -> None:
             outbound[service] = listen(address.partition("/")[0])
     shared = flag("--outbound-shared")[0]
     note("ports", inbound, json.dumps(outbound))
+    if mode == "late" and earlier:
+        time.sleep(60)
     if mode != "silent":
         os.write(ready, b'{"event":"re')  # a line may come in pieces
         time.sleep(0.01)
         os.write(ready, f'ady","pid":{os.getpid()},'.encode())
         os.write(ready, json.dumps({"inbound": inbound, "outbound": outbound,
                                     "outbound_shared": listen(shared) if shared else None})[1:].encode() + b"\n")
+    if "--takeover" in sys.argv:
+        note("takes over from", before[-1])
+        os.kill(before[-1], signal.SIGTERM)
     while True:
         signal.pause()
 

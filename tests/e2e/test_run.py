@@ -147,7 +147,7 @@ def test_death_by_signal_is_passed_on(run: Callable[..., Run]) -> None:
 def test_other_signals_go_to_the_app(run: Callable[..., Run]) -> None:
     here = run(*CART, *app(0))
     here.wait_line("app is up")
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGHUP, signal.SIGUSR1):
         here.signal(number)
         here.wait_line(f"app signal {number.name}")
     here.signal(signal.SIGINT)
@@ -193,6 +193,79 @@ def test_a_dead_sidecar_is_replaced_on_the_same_ports(run: Callable[..., Run]) -
     assert said.splitlines() == ["mesh run: the sidecar ended with exit code 137; starting it again in 0.1 s",
                                  "mesh run: the sidecar ended with exit code 137; starting it again in 0.2 s"]
     assert here.order()[-3:] == ["sidecar drains", "app stops", "sidecar stops"]
+
+
+def test_usr2_puts_a_new_sidecar_in_the_place_of_the_old_one(run: Callable[..., Run]) -> None:
+    here = run(*CART, "--outbound", "stock=0", "--outbound-shared", "0", *app(7))
+    here.wait_line("app is up")
+    for times in (1, 2):
+        here.signal(signal.SIGUSR2)
+        here.wait_line("sidecar takes over from", times)
+        here.wait_line("sidecar stops", times)
+    first, second, third = here.pids("sidecar")
+    assert [int(line.split()[2]) for line in here.wait_line("sidecar stops")] == [first, second]
+    assert len(set(here.wait_line("sidecar ports", 3))) == 1
+    assert here.lines.count("app is up") == 1
+    eventually(lambda: not any(map(is_alive, (first, second))))  # no zombies
+    here.signal(signal.SIGTERM)
+    assert here.end() == (7, "")
+    assert here.order()[-3:] == ["sidecar drains", "app stops", "sidecar stops"]
+    assert here.lines[-1] == f"sidecar stops {third}"
+
+
+def test_a_hot_restart_that_fails_leaves_all_as_it_was(run: Callable[..., Run]) -> None:
+    here = run(*CART, *app(7), mode="fragile")
+    here.wait_line("app is up")
+    here.signal(signal.SIGUSR2)
+    here.wait_line("sidecar starts", 2)
+    eventually(lambda: not is_alive(here.pids("sidecar")[1]))
+    here.signal(signal.SIGTERM)
+    assert here.end() == (7, "mesh run: no hot restart: the new sidecar ended with exit code 3\n")
+    assert here.order()[-3:] == ["sidecar drains", "app stops", "sidecar stops"]
+    assert here.lines[-1] == f"sidecar stops {here.pids('sidecar')[0]}"
+
+
+def test_a_hot_restart_that_does_not_come_to_its_end_is_given_up(run: Callable[..., Run], tmp_path: Path) -> None:
+    here = run(*CART, *app(7), ready=0.6, mode="late")
+    here.wait_line("app is up")
+    here.signal(signal.SIGUSR2)
+    here.wait_line("sidecar starts", 2)
+    eventually(lambda: not is_alive(here.pids("sidecar")[1]))
+    assert is_alive(here.pids("sidecar")[0])
+    here.signal(signal.SIGTERM)
+    assert here.end() == (7, "mesh run: no hot restart: the new sidecar was not ready in time\n")
+
+
+def test_stopped_in_the_middle_of_a_hot_restart(run: Callable[..., Run]) -> None:
+    here = run(*CART, *app(7), mode="late")
+    here.wait_line("app is up")
+    here.signal(signal.SIGUSR2)
+    here.wait_line("sidecar starts", 2)
+    here.signal(signal.SIGTERM)
+    assert here.end()[0] == 7
+    assert here.order()[-3:] == ["sidecar drains", "app stops", "sidecar stops"]
+    assert here.lines[-1] == f"sidecar stops {here.pids('sidecar')[0]}"
+
+
+def test_a_hot_restart_reads_the_configuration_anew(run: Callable[..., Run], tmp_path: Path) -> None:
+    file = tmp_path / "sidecar.yaml"
+    file.write_text("weight: 1\n")
+    here = run(*CART, "--config", str(file), *app(7))
+    here.wait_line("app is up")
+    file.write_text("weight: 5\n")
+    here.signal(signal.SIGUSR2)
+    here.wait_line("sidecar takes over from")
+    assert here.wait_line("sidecar starts", 2)[1].endswith("--weight 5")
+    for text in ("weight: much\n", "instance: cart-7\n"):
+        file.write_text(text)
+        here.signal(signal.SIGUSR2)
+        assert here.process.stderr is not None
+        said = here.process.stderr.readline()
+        assert said.startswith("mesh run: no hot restart: ")
+    assert "cart/cart-7" in said
+    assert len(here.pids("sidecar")) == 2
+    here.signal(signal.SIGTERM)
+    assert here.end()[0] == 7
 
 
 def test_without_a_sidecar_the_app_is_stopped(run: Callable[..., Run]) -> None:

@@ -100,6 +100,96 @@ def test_an_unknown_lease_registers_again() -> None:
     run(test)
 
 
+def test_the_old_process_of_an_instance_leaves_the_place_to_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        world = World()
+        world.grant("L1")
+        world.registration.start()
+        await settle()
+        world.registration.contest(register=False)
+        world.answer(alive=False, replaced=True)
+        await settle()
+        await world.registration.abandon()
+        await settle()
+        assert world.unary() == [REGISTER]  # no Deregister: the lease is the other one's
+        assert not world.registration.registered.is_set()
+        assert caplog.records == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_old_process_registers_again_when_the_new_one_has_failed(replaced: bool) -> None:
+    async def test() -> None:
+        world = World()
+        world.grant("L1")
+        world.registration.start()
+        await settle()
+        world.registration.contest(register=False)
+        if replaced:  # heard before the other one failed, or after
+            world.answer(alive=False, replaced=True)
+            await settle()
+            assert world.unary() == [REGISTER]
+        world.grant("L2")
+        world.registration.settle()
+        await settle()
+        if not replaced:
+            world.answer(alive=False, replaced=True)
+            await settle()
+            await world.sleeps.wake()
+        assert world.unary() == [REGISTER, REGISTER]
+        assert world.beats() == ["L2"]
+        assert world.registration.registered.is_set()
+        world.channel.down = True
+        await world.registration.deregister(1.0)
+
+    run(test)
+
+
+def test_while_a_new_process_comes_up_the_old_one_asks_for_no_lease() -> None:
+    """The control plane has forgotten it: were it to register now, it could come after the new one and replace it."""
+    async def test() -> None:
+        world = World()
+        world.grant("L1")
+        world.registration.start()
+        await settle()
+        world.registration.contest(register=False)
+        world.answer(alive=False)
+        await settle()
+        await world.sleeps.wake()
+        assert world.unary() == [REGISTER]
+        world.grant("L2")
+        world.registration.settle()
+        await settle()
+        assert world.unary() == [REGISTER, REGISTER]
+        world.channel.down = True
+        await world.registration.deregister(1.0)
+
+    run(test)
+
+
+def test_a_new_process_that_the_old_one_replaced_registers_again_when_that_is_gone() -> None:
+    async def test() -> None:
+        world = World()
+        world.grant("L1")
+        world.registration.contest(register=True)
+        world.registration.start()
+        await settle()
+        assert world.beats() == ["L1"]
+        world.answer(alive=False, replaced=True)
+        await settle()
+        assert world.unary() == [REGISTER]
+        world.grant("L2")
+        world.registration.settle()
+        await settle()
+        assert world.unary() == [REGISTER, REGISTER]
+        assert world.beats() == ["L2"]
+        world.channel.down = True
+        await world.registration.deregister(1.0)
+
+    run(test)
+
+
 def test_a_broken_stream_is_opened_anew_with_the_same_lease() -> None:
     async def test() -> None:
         world = World()

@@ -180,3 +180,20 @@ def test_addresses_of_a_list() -> None:
     assert parse_addresses("--control-plane", "a:1,[::1]:2") == (Address("a", 1), Address("::1", 2))
     with pytest.raises(InvalidConfig, match=r"^--control-plane: 'b' is not HOST:PORT$"):
         parse_addresses("--control-plane", "a:1,b")
+
+
+def test_the_switch_stands_alone() -> None:
+    config = load(["--service", "cart", "--takeover"], {})
+    assert config.takeover
+    assert "--takeover" in to_argv(config)
+    assert load(to_argv(config), {}) == config
+    assert not load(["--service", "cart"], {"MESH_TAKEOVER": "true"}).takeover  # one start's, not a setting
+    with pytest.raises(InvalidConfig, match="--takeover"):
+        load(["--service", "cart", "--takeover=yes"], {})
+
+
+def test_what_is_of_one_start_only_is_no_key_of_a_file(tmp_path: Path) -> None:
+    for key in ("takeover", "ready_fd"):
+        (tmp_path / "sidecar.yaml").write_text(f"service: cart\n{key}: 1\n")
+        with pytest.raises(InvalidConfig, match=f"{key}: no such option"):
+            load(["--config", str(tmp_path / "sidecar.yaml")], {})

@@ -70,15 +70,15 @@ def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
         await until(lambda: registry.calls)
         endpoint = registry.calls[0].endpoint
         assert (endpoint.service, endpoint.name, endpoint.weight, endpoint.locality.zone) == ("cart", "cart-7", 3, "z1")
-        assert endpoint.port == inbound.port.address[1]
+        assert endpoint.port == inbound.door.address[1]
         both = asyncio.gather(inbound.drain(1), inbound.drain(1))
         await until(lambda: len(registry.calls) == 2)
-        _, writer = await asyncio.open_connection(*inbound.port.address)  # still open to those who have not heard
+        _, writer = await asyncio.open_connection(*inbound.door.address)  # still open to those who have not heard
         writer.close()
         await both
         assert registry.calls[1].lease_id == "lease-1"
         with pytest.raises(OSError, match="refused"):
-            await asyncio.open_connection(*inbound.port.address)
+            await asyncio.open_connection(*inbound.door.address)
         app.close()
         reactor.close()
 
@@ -121,7 +121,7 @@ def test_callers_are_told_the_advertised_address() -> None:
         inbound.watch_app()
         await until(lambda: registry.calls)
         assert registry.calls[0].endpoint.host == "10.9.8.7"
-        assert registry.calls[0].endpoint.port == inbound.port.address[1]
+        assert registry.calls[0].endpoint.port == inbound.door.address[1]
         await inbound.drain(1)
         app.close()
         reactor.close()

@@ -34,7 +34,7 @@ class World:
         return Entry(self.hub, kind, cluster, router, False, True, True, 0)
 
     def accepted(self, index: int) -> object:
-        return self.outbounds._ports[index].port._accept()
+        return self.outbounds._ports[index].door._accept()
 
 
 def run(main: Any) -> None:

@@ -48,7 +48,7 @@ def test_every_listener_of_a_configuration_is_wanted_by_its_option() -> None:
 
 def test_bound_sockets_listen_and_do_not_block() -> None:
     sockets = Sockets.bind(config("--outbound", "cart=0"))
-    sock = sockets["outbound cart"]
+    [sock] = sockets["outbound cart"]
     assert not sock.getblocking()
     socket.create_connection(sock.getsockname()).close()
     sockets.close()
@@ -82,3 +82,101 @@ def test_a_name_of_two_families_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None
     del found[1:]
     with listen("cart.example", 0) as sock:
         assert sock.getsockname()[0] == "::1"
+
+
+# ---- several slots
+
+
+def test_slots_share_one_address_and_its_connections() -> None:
+    sockets = Sockets.bind(config("--outbound", "cart=0"), 4)
+    slots = sockets["outbound cart"]
+    assert len({sock.getsockname() for sock in slots}) == 1
+    clients = [socket.create_connection(slots[0].getsockname()) for _ in range(64)]
+    taken = [accepted(sock) for sock in slots]
+    assert sum(taken) == 64
+    assert min(taken) > 0, "the kernel gives each its share"
+    for client in clients:
+        client.close()
+    sockets.close()
+
+
+def accepted(sock: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            sock.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def test_an_address_of_a_group_is_taken_for_everybody_else() -> None:
+    sockets = Sockets.bind(config("--outbound", "cart=0"), 2)
+    port = sockets["outbound cart"][0].getsockname()[1]
+    for slots in (1, 2):
+        with pytest.raises(InvalidConfig, match="address already in use"):
+            Sockets.bind(config("--outbound", f"cart={port}"), slots)
+    sockets.close()
+
+
+# ---- what a predecessor leaves
+
+
+def inherited(*names: str) -> tuple[list[tuple[str, socket.socket]], list[int]]:
+    socks = [(name, listen("127.0.0.1", 0)) for name in names]
+    return socks, [sock.getsockname()[1] for _, sock in socks]
+
+
+def test_inherited_sockets_are_used_where_they_are_wanted_and_closed_where_not() -> None:
+    socks, [cart, stock, shared] = inherited("outbound cart", "outbound stock", "outbound-shared")
+    sockets = Sockets.bind(config("--outbound", f"cart={cart}", "--outbound", "stock=0"), inherited=socks)
+    assert sockets["outbound cart"] == [socks[0][1]]
+    assert sockets["outbound stock"] == [socks[1][1]]  # port 0: the one that it has already
+    assert sockets["outbound stock"][0].getsockname()[1] == stock
+    assert socks[2][1].fileno() == -1
+    listen("127.0.0.1", shared).close()
+    assert [name for name, _ in sockets] == ["outbound cart", "outbound stock"]
+    sockets.close()
+
+
+def test_an_address_that_changed_its_name_is_inherited_too() -> None:
+    socks, [port] = inherited("outbound cart")
+    sockets = Sockets.bind(config("--outbound", f"basket={port}", "--outbound", "cart=0"), inherited=socks)
+    assert sockets["outbound basket"] == [socks[0][1]]
+    assert sockets["outbound cart"][0].getsockname()[1] != port
+    sockets.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2:{port}", "127.0.0.1:{free}"])
+def test_a_changed_address_is_bound_anew(address: str) -> None:
+    with listen("127.0.0.1", 0) as sock:
+        free = sock.getsockname()[1]
+    socks, [port] = inherited("outbound-shared")
+    sockets = Sockets.bind(config("--outbound-shared", address.format(port=port, free=free)), inherited=socks)
+    [sock] = sockets["outbound-shared"]
+    assert "{}:{}".format(*sock.getsockname()) == address.format(port=port, free=free)
+    assert socks[0][1].fileno() == -1
+    sockets.close()
+
+
+def test_a_configuration_that_cannot_be_had_leaves_no_inherited_socket_open(taken: int) -> None:
+    socks, [port] = inherited("outbound cart")
+    with pytest.raises(InvalidConfig):
+        Sockets.bind(config("--outbound", f"cart={port},stock={taken}"), inherited=socks)
+    assert socks[0][1].fileno() == -1
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 2)])
+def test_a_group_grows_and_nothing_of_it_is_lost(before: int, after: int) -> None:
+    old = Sockets.bind(config("--outbound", "cart=0"), before)
+    sockets = Sockets.bind(config("--outbound", "cart=0"), after, list(old))
+    slots = sockets["outbound cart"]
+    assert slots[:before] == old["outbound cart"]
+    assert len(slots) == max(before, after)
+    clients = [socket.create_connection(slots[0].getsockname()) for _ in range(64)]
+    taken = [accepted(sock) for sock in slots]
+    assert sum(taken) == 64
+    assert min(taken) > 0
+    for client in clients:
+        client.close()
+    sockets.close()
