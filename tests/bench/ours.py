@@ -40,7 +40,7 @@ def start_ready(code: str, argv: list[str], core: int, log: Path, env: dict[str,
     """Start a process of ours and wait for its ready line."""
     readable, writable = os.pipe()
     command = [*(WRAPPER if code is SIDECAR else []), sys.executable, "-c", code, *argv, "--ready-fd", str(writable)]
-    process = procstat.start(command, core, log, (writable,), env)
+    process = procstat.start(command, core, log, (writable,), {"PYTHONPATH": str(ROOT), **(env or {})})
     os.close(writable)
     text = b""
     deadline = time.monotonic() + timeout
@@ -60,7 +60,7 @@ def start_ready(code: str, argv: list[str], core: int, log: Path, env: dict[str,
 
 
 class Mesh:
-    """A control plane that knows the services `echo` (gRPC), `relay` (TCP) at the backends."""
+    """A control plane that knows the services `echo` (gRPC), `relay` (TCP), `web` (HTTP/1.1) at the backends."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -71,13 +71,17 @@ class Mesh:
         self.address = str(ready["listen"])
         import grpc
 
-        from mesh.v1 import endpoint_pb2, registry_pb2, registry_pb2_grpc, service_pb2
+        from mesh.v1 import registry_pb2, registry_pb2_grpc, service_pb2
 
-        request = registry_pb2.ApplyRequest(
-            services=[service_pb2.Service(name="echo", protocol=service_pb2.PROTOCOL_GRPC),
-                      service_pb2.Service(name="relay", protocol=service_pb2.PROTOCOL_TCP)],
-            endpoints=[endpoint_pb2.Endpoint(service="echo", name="echo-0", host="127.0.0.1", port=site.grpc_backend),
-                       endpoint_pb2.Endpoint(service="relay", name="relay-0", host="127.0.0.1", port=site.tcp_backend)])
+        known = service_pb2.Protocol.items()
+        self.services = {kind: name for kind, name, protocol in (
+            ("grpc", "echo", "PROTOCOL_GRPC"), ("tcp", "relay", "PROTOCOL_TCP"), ("http1", "web", "PROTOCOL_HTTP1"))
+            if protocol in dict(known)}
+        protocols = {"grpc": "PROTOCOL_GRPC", "tcp": "PROTOCOL_TCP", "http1": "PROTOCOL_HTTP1"}
+        request = registry_pb2.ApplyRequest()
+        for kind, name in self.services.items():
+            request.services.add(name=name, protocol=dict(known)[protocols[kind]])
+            request.endpoints.add(service=name, name=f"{name}-0", host="127.0.0.1", port=site.backends[kind])
         with grpc.insecure_channel(self.address) as channel:
             stub = registry_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
             stub.Apply(request, timeout=10, wait_for_ready=True)
@@ -86,26 +90,40 @@ class Mesh:
                 ) -> tuple[subprocess.Popen[bytes], dict[str, Any], Path]:
         self.count += 1
         log = self.site.scratch / f"sidecar-{self.count}.log"
-        env = {**TRACING[tracing], "PYTHONPATH": str(ROOT),
-               "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.site.sink}"}
+        env = {**TRACING[tracing], "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.site.sink}"}
         process, ready = start_ready(
             SIDECAR, ["--service", name, "--instance", f"{name}-{self.count}", "--control-plane", self.address,
                       "--state-dir", str(self.site.scratch / f"state-{self.count}"), *argv], core, log, env)
         return process, ready, log
 
-    def single(self, tracing: str = "off") -> Running:
-        """One sidecar, outbound to the backends."""
-        process, ready, log = self.sidecar("caller", tracing, ["--outbound", "echo=0", "--outbound", "relay=0/tcp"])
-        ports = {kind: int(ready["outbound"][service].rpartition(":")[2])
-                 for kind, service in (("grpc", "echo"), ("tcp", "relay"))}
-        name = "mesh" if tracing == "off" else f"mesh, tracing {tracing}"
-        return Running(name, [process], ports, log=log, version="this tree")
+    def lacking(self) -> dict[str, str]:
+        return {} if "http1" in self.services else {"http1": "the sidecar of this tree has no HTTP/1.1"}
 
-    def pair(self, tracing: str = "off") -> Running:
-        """Caller's sidecar, then the callee's sidecar, then the app."""
-        service = "pair" if tracing == "off" else "pair-traced"
-        callee, _, _ = self.sidecar(service, tracing, ["--app", f"127.0.0.1:{self.site.grpc_backend}"])
+    def single(self, name: str) -> Running:
+        """One sidecar, outbound to the backends. `name`: `mesh`, `mesh, tracing 1`."""
+        tracing = name.partition(", tracing ")[2] or "off"
+        argv = [word for kind, service in self.services.items()
+                for word in ("--outbound", f"{service}=0{'/tcp' if kind == 'tcp' else ''}")]
+        process, ready, log = self.sidecar("caller", tracing, argv)
+        ports = {kind: port_of(ready["outbound"][service]) for kind, service in self.services.items()}
+        return Running(name, [process], ports, log=log, version="this tree", lacks=self.lacking())
+
+    def pair(self, name: str) -> Running | str:
+        """Caller's sidecar, then the callee's sidecar, then the app. `name`: `mesh pair`, `mesh http1 pair`, ..."""
+        tracing = name.partition(", tracing ")[2] or "off"
+        kind = "http1" if "http1" in name else "grpc"
+        if kind in self.lacking():
+            return Running(name, [], {}, version="this tree", lacks=self.lacking())
+        service = f"pair-{kind}-{'on' if tracing != 'off' else 'off'}"
+        callee, _, _ = self.sidecar(service, tracing, ["--app", f"127.0.0.1:{self.site.backends[kind]}",
+                                                       "--protocol", kind])
         caller, ready, log = self.sidecar("caller", tracing, ["--outbound", f"{service}=0"])
-        name = "mesh pair" if tracing == "off" else f"mesh pair, tracing {tracing}"
-        return Running(name, [caller, callee], {"grpc": int(ready["outbound"][service].rpartition(":")[2])},
-                       authority=service, log=log, version="this tree")
+        return Running(name, [caller, callee], {kind: port_of(ready["outbound"][service])}, {kind: service}, log=log,
+                       version="this tree")
+
+    def start(self, name: str) -> Running | str:
+        return self.pair(name) if "pair" in name else self.single(name)
+
+
+def port_of(listening: str) -> int:
+    return int(listening.rpartition(":")[2])

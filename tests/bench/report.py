@@ -1,6 +1,6 @@
-"""The table: medians, ranges, and each goal with what became of it.
+"""The tables on the terminal: medians, ranges, and each goal with what became of it.
 
-What lives here: samples to text. What this must not know: how they were measured.
+What lives here: figures to lines of text. What this must not know: how they were measured.
 """
 
 from __future__ import annotations
@@ -9,56 +9,55 @@ import datetime
 import os
 import platform
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from cases import CASES, Case, Goal
+from cases import Case
+from figures import Sample, Samples, good, label, middle, number, spread, verdict_text, verdicts
 
-UNITS = {"cpu_us": "CPU", "p50_us": "p50", "p99_us": "p99", "cpu_ms": "CPU per GiB"}
-Samples = dict[str, list[dict[str, Any]]]  # proxy -> one per round
-
-
-def middle(samples: list[dict[str, Any]], metric: str) -> float:
-    values = [sample[metric] for sample in samples if metric in sample]
-    return median(values) if values else float("nan")
-
-
-def spread(samples: list[dict[str, Any]], metric: str) -> str:
-    values = sorted(sample[metric] for sample in samples if metric in sample)
-    return f"{values[0]:.1f}-{values[-1]:.1f}" if values else "-"
+Column = tuple[str, str]  # heading, metric
+LATENCY: tuple[Column, ...] = (("p50 µs", "p50_us"), ("p99 µs", "p99_us"), ("p99.9 µs", "p999_us"))
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "request": (("CPU µs", "cpu_us"), ("per s", "per_s"), *LATENCY, ("RSS MB", "rss_mb")),
+    "bulk": (("ms/GiB", "cpu_ms"), ("GiB/s", "gib_s"), ("RSS MB", "rss_mb")),
+    "idle": (("B/conn", "bytes_per_conn"), ("held MB", "held_mb"), ("left MB", "left_mb")),
+    "memory": (("RSS MB", "rss_mb"),),
+    "command": (("p50 ms", "p50_ms"), ("p99 ms", "p99_ms")),
+}
 
 
-def judge(goal: Goal, samples: Samples) -> str:
-    theirs = {name: middle(samples[name], goal.metric) for name in goal.theirs if samples.get(name)}
-    if not theirs or not samples.get(goal.ours):
-        return ""
-    best = min(theirs, key=lambda name: theirs[name])
-    ratio = middle(samples[goal.ours], goal.metric) / theirs[best]
-    return (f"{goal.ours} / {best}: {ratio:.2f} ({UNITS[goal.metric]}), goal ≤ {goal.ratio:.2g}: "
-            f"{'met' if ratio <= goal.ratio else 'MISSED'}")
+def columns(case: Case) -> tuple[Column, ...]:
+    """What is shown of a case; the first one with its range."""
+    return COLUMNS["request" if case.work in ("grpc", "http1", "tcp") else case.work]
 
 
-def print_case(case: Case, samples: Samples) -> None:
-    """One block of the table: median and range over the rounds."""
-    bulk = case.work == "bulk"
-    cost, rate = ("cpu_ms", "gib_s") if bulk else ("cpu_us", "per_s")
-    print(f"\n{case.title}  [{case.key}]")
-    print(f"  {'':22}{'ms/GiB' if bulk else 'µs/req':>9}{'range':>16}{'GiB/s' if bulk else 'req/s':>9}"
-          + ("" if bulk else f"{'p50 µs':>9}{'p99 µs':>9}") + f"{'RSS MB':>9}  failures")
+def failures(samples: list[Sample]) -> str:
+    failed = sum(sample.get("failed", 0) for sample in samples)
+    why = "; ".join(sorted({text for sample in samples for text in sample.get("errors", {})}))
+    if any(sample.get("done") == 0 for sample in samples):
+        why = f"a round in which nothing was done; {why}"
+    return f"{failed or ''} {why[:70]}".strip()
+
+
+def case_lines(case: Case, samples: Samples, versions: dict[str, str]) -> list[str]:
+    """One block of the table."""
+    shown = columns(case)
+    lines = ["", f"{case.title}  [{case.key}]",
+             f"  {'':24}{shown[0][0]:>9}{'range':>17}" + "".join(f"{text:>10}" for text, _ in shown[1:])
+             + "  failures"]
     for name, rounds in samples.items():
-        good = [sample for sample in rounds if "problem" not in sample]
-        if not good:
-            print(f"  {name:22}  {rounds[0]['problem'] if rounds else 'not measured'}")
+        measured = good(rounds)
+        if not measured:
+            lines.append(f"  {label(name, versions):24}  {rounds[0]['problem'] if rounds else 'not measured'}")
             continue
-        failed = sum(sample["failed"] for sample in good)
-        why = "; ".join(sorted({text for sample in good for text in sample["errors"]}))
-        print(f"  {name:22}{middle(good, cost):9.2f}{spread(good, cost):>16}{middle(good, rate):9.{2 if bulk else 0}f}"
-              + ("" if bulk else f"{middle(good, 'p50_us'):9.0f}{middle(good, 'p99_us'):9.0f}")
-              + f"{middle(good, 'rss_mb'):9.1f}  {failed or ''} {why[:70]}")
-    for goal in case.goals:
-        line = judge(goal, samples)
-        if line:
-            print(f"  -> {line}")
+        first = shown[0][1]
+        low, high = spread(measured, first)
+        reach = f"{number(low, first)}–{number(high, first)}" if low == low else ""
+        lines.append(f"  {label(name, versions):24}{number(middle(measured, first), first):>9}{reach:>17}"
+                     + "".join(f"{number(middle(measured, metric), metric):>10}" for _, metric in shown[1:])
+                     + f"  {failures(rounds)}")
+    for verdict in verdicts(case, samples):
+        lines.append(f"  -> {label(verdict.goal.ours, versions)}: {verdict_text(verdict, versions)}")
+    return lines
 
 
 def describe_machine() -> dict[str, Any]:
@@ -69,33 +68,6 @@ def describe_machine() -> dict[str, Any]:
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
 
 
-def markdown(machine: dict[str, Any], versions: dict[str, str], idle: dict[str, int],
-             results: dict[str, Samples]) -> str:
-    """The same as Markdown: one table of medians per kind of work, the goals below."""
-    lines = [f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, "
-             f"Python {machine['python']}, load average {machine['load_average']:.1f} before the run; "
-             + ", ".join(f"{name} {version}" for name, version in versions.items() if not name.startswith("mesh")
-                         and "," not in name and "pair" not in name) + "."]
-    goals = []
-    for case in CASES:
-        tried = results.get(case.key, {})
-        samples = {name: good for name in tried if (good := [s for s in tried[name] if "problem" not in s])}
-        if not samples:
-            continue
-        bulk = case.work == "bulk"
-        lines += ["", f"**{case.title}**", "", "| | " + ("CPU ms/GiB | range | GiB/s" if bulk else
-                  "CPU µs/request | range | requests/s | p50 µs | p99 µs | failures") + " |",
-                  "|---|" + "---|" * (3 if bulk else 6)]
-        for name, rounds in samples.items():
-            if bulk:
-                cells = [f"{middle(rounds, 'cpu_ms'):.0f}", spread(rounds, "cpu_ms"), f"{middle(rounds, 'gib_s'):.2f}"]
-            else:
-                cells = [f"{middle(rounds, 'cpu_us'):.1f}", spread(rounds, "cpu_us"), f"{middle(rounds, 'per_s'):.0f}",
-                         f"{middle(rounds, 'p50_us'):.0f}", f"{middle(rounds, 'p99_us'):.0f}",
-                         str(sum(s["failed"] for s in rounds))]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        goals += [f"| {case.title} | {line} |" for line in (judge(goal, samples) for goal in case.goals) if line]
-    lines += ["", "**Resident memory, idle**", "", "| " + " | ".join(idle) + " |", "|---" * len(idle) + "|",
-              "| " + " | ".join(f"{kib / 1024:.1f} MB" for kib in idle.values()) + " |",
-              "", "**Goals**", "", "| work | measured |", "|---|---|", *goals, ""]
-    return "\n".join(lines)
+def machine_line(machine: dict[str, Any]) -> str:
+    return (f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
+            f"load average {machine['load_average']:.1f}, {machine['date']}")

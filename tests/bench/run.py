@@ -1,16 +1,16 @@
-"""CPU per request, latency and memory of our sidecar beside other proxies, on this machine.
+"""CPU per request, latency, throughput and memory of our sidecar beside other proxies, on this machine.
 
-What lives here: the command, the order of rounds, the table. What this must not know: configuration of any proxy
-(peers, ours), sockets (worker). The proxy runs on core 0, load and backends on core 1. Proxies are measured in turn,
-round by round, so that a slow minute of a shared machine hits all of them. No number makes it fail.
+What lives here: the command and the order of rounds. What this must not know: configuration of any proxy (peers,
+ours), sockets (worker). The proxy runs on core 0, load and backends on core 1. Proxies are measured in turn, round by
+round, so that a slow minute of a shared machine hits all of them. No number makes it fail.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,228 +23,191 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(ROOT))
 
-import peers  # noqa: E402
-import procstat  # noqa: E402
-from cases import CASES, Case  # noqa: E402
-from ours import Mesh, NotReady  # noqa: E402
-from peers import Running, Site  # noqa: E402
-from report import Samples, describe_machine, markdown, print_case  # noqa: E402
+import document  # noqa: E402
+import report  # noqa: E402
+from cases import CASES, GROUPS, Case  # noqa: E402
+from figures import Sample, Samples  # noqa: E402
+from stage import Bench, build_tools  # noqa: E402
 
-BUILT = ROOT / "build" / "bench"
-
-
-def build_tools() -> None:
-    """Compile load and backends where they are older than their source."""
-    BUILT.mkdir(parents=True, exist_ok=True)
-    stale = []
-    for name in ("h2bits", "h2caller", "h2answerer", "tcpfast"):
-        source = HERE / f"{name}.py"
-        if not any(so.stat().st_mtime > source.stat().st_mtime for so in BUILT.glob(f"{name}.*.so")):
-            (BUILT / f"{name}.py").write_text(source.read_text())
-            stale.append(f"{name}.py")
-    if not stale:
-        return
-    done = subprocess.run([sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-3", "-q", *stale], cwd=BUILT,
-                          capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"The load generator does not compile:\n{(done.stderr or done.stdout)[-2000:]}")
+QUICK_SECONDS = 0.5
+QUICK_IDLE = 2000
+COMMANDS = {"control-weights": ["weights.py", "--sidecars", "{conns}", "--json", "{out}"],
+            "control-push": ["push.py", "--streams", "{conns}", "--rounds", "5", "--json", "{out}"]}
 
 
-def listen() -> socket.socket:
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(1024)
-    return sock
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def wait_for(running: Running) -> str:
-    """Wait until each port accepts; return the problem, or the empty string."""
-    for port in running.ports.values():
-        deadline = time.monotonic() + 15
-        while True:
-            if any(process.poll() is not None for process in running.processes):
-                return "ended at once: " + (running.log.read_text()[-400:] if running.log else "")
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError as e:
-                if time.monotonic() > deadline:
-                    return f"does not accept on port {port}: {e}"
-                time.sleep(0.05)
-    return ""
-
-
-class Bench:
-    """Processes of one run. `close()` ends them all."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.running: dict[str, Running] = {}
-        self.missing: list[str] = []
-        ports = []
-        for role in ("backend-h2", "backend-tcp", "backend-h2"):
-            sock = listen()
-            ports.append(sock.getsockname()[1])
-            self.processes.append(procstat.start(
-                [sys.executable, str(HERE / "worker.py"), role, "--fd", str(sock.fileno())], procstat.LOAD_CORE,
-                scratch / f"{role}.log", (sock.fileno(),)))
-            sock.close()
-        self.site = Site(ports[0], ports[1], ports[2], scratch, free_port)
-        cores = procstat.core_for(procstat.LOAD_CORE)
-        with (scratch / "load.log").open("ab") as log:
-            self.load = subprocess.Popen([sys.executable, str(HERE / "worker.py"), "load"], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=log, text=True,
-                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
-
-    def add(self, running: Running | str) -> None:
-        if isinstance(running, str):
-            self.missing.append(running)
-            return
-        self.processes += running.processes
-        problem = wait_for(running)
-        if problem:
-            self.missing.append(f"{running.name}: {problem.strip()}")
-            return
-        self.running[running.name] = running
-
-    def start_peers(self, wanted: set[str]) -> None:
-        site = self.site
-        if "envoy" in wanted:
-            self.add(peers.envoy(site))
-        if "envoy, tracing 1" in wanted:
-            self.add(peers.envoy(site, traced=1.0))
-        if "envoy pair" in wanted:
-            inner = peers.envoy(site)
-            if not isinstance(inner, str):
-                outer = peers.envoy(site, upstream=inner.ports["grpc"])
-                assert isinstance(outer, Running)
-                outer.processes += inner.processes
-                outer.name = "envoy pair"
-                self.add(outer)
-        for name, make in (("haproxy", peers.haproxy), ("nghttpx", peers.nghttpx), ("nginx", peers.nginx)):
-            if name in wanted:
-                self.add(make(site))
-        if "direct" in wanted:
-            self.running["direct"] = Running("direct", [], {"grpc": site.grpc_backend, "tcp": site.tcp_backend})
-
-    def start_ours(self, wanted: set[str]) -> None:
-        if not any(name.startswith("mesh") for name in wanted):
-            return
-        try:
-            mesh = Mesh(self.site)
-        except (NotReady, ImportError) as e:
-            self.missing.append(f"mesh: the control plane does not start: {e}")
-            return
-        self.processes.append(mesh.process)
-        for name in sorted(wanted):
-            if name.startswith("mesh"):
-                kind, _, tracing = name.partition(", tracing ")
-                try:
-                    self.add((mesh.pair if kind == "mesh pair" else mesh.single)(tracing or "off"))
-                except (NotReady, KeyError) as e:
-                    self.missing.append(f"{name}: {e}")
-
-    def measure(self, case: Case, running: Running, seconds: float, warm: float = 0.3) -> dict[str, Any]:
-        kind = "grpc" if case.work == "grpc" else "tcp"
-        assert self.load.stdin is not None
-        assert self.load.stdout is not None
-        self.load.stdin.write(json.dumps({
-            "work": case.work, "port": running.ports[kind], "conns": case.conns, "streams": case.streams,
-            "vary": case.vary, "rate": case.rate, "authority": running.authority, "pids": running.pids, "warm": warm,
-            "seconds": seconds}) + "\n")
-        self.load.stdin.flush()
-        line = self.load.stdout.readline()
-        if not line:
-            raise RuntimeError("the load generator ended: " + (self.site.scratch / "load.log").read_text()[-2000:])
-        result: dict[str, Any] = json.loads(line)
-        if "problem" in result:
-            return result
-        if case.work == "bulk":
-            gib = result["done"] / (1 << 30)
-            result["gib_s"] = gib / result["seconds"]
-            result["cpu_ms"] = result["cpu_ns"] / 1e6 / gib if gib else float("nan")
-        else:
-            result["per_s"] = result["done"] / result["seconds"]
-            result["cpu_us"] = result["cpu_ns"] / 1e3 / result["done"] if result["done"] else float("nan")
-        return result
-
-    def close(self) -> None:
-        self.processes.append(self.load)  # type: ignore[arg-type]
-        for process in reversed(self.processes):
-            procstat.stop(process)
-
-
-def parse() -> argparse.Namespace:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="a few cases, one short round each, under a minute")
+    parser.add_argument("--quick", action="store_true", help="one short round of some cases, under three minutes")
     parser.add_argument("--rounds", type=int, default=3, help="rounds per case; the median is shown (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="measured seconds per round and proxy (default: 1)")
     parser.add_argument("--case", action="append", metavar="PREFIX", help="only cases whose key begins so; repeatable")
     parser.add_argument("--proxy", action="append", metavar="NAME", help="only these rows; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table for docs/benchmarks.md there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw CPU per request there (.svg)")
+    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md and its plot")
+    parser.add_argument("--from-json", action="append", type=Path, metavar="FILE",
+                        help="measure nothing: tables from what --json wrote; of several files the later ones win")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.rounds < 1 or args.seconds <= 0:
+        parser.error("--rounds and --seconds must be positive")
+    known = {name for case in CASES for name in case.proxies}
+    for name in args.proxy or ():
+        if name not in known:
+            parser.error(f"--proxy {name}: there is {', '.join(sorted(known))}")
+    for prefix in args.case or ():
+        if not any(case.key.startswith(prefix) for case in CASES):
+            parser.error(f"--case {prefix}: no case begins so; --list shows them")
+    if args.docs and (args.case or args.proxy or args.quick) and not args.from_json:
+        parser.error("--docs is of all cases: measure with --json, then merge by --from-json ALL --from-json NEW")
+    return args
+
+
+def choose(args: argparse.Namespace) -> list[Case]:
+    chosen = [case for case in CASES if (not args.case or any(case.key.startswith(key) for key in args.case))
+              and (not args.quick or args.case or case.quick)]
+    if args.quick:
+        chosen = [dataclasses.replace(case, conns=min(case.conns, QUICK_IDLE)) if case.work == "idle" else case
+                  for case in chosen]
+    return chosen
+
+
+class Progress:
+    """One line on stderr where that is a terminal: what is being measured and how much is left."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.begun = time.monotonic()
+
+    def show(self, what: str) -> None:
+        if sys.stderr.isatty():
+            left = (time.monotonic() - self.begun) / self.done * (self.total - self.done) if self.done > 5 else 0.0
+            tail = f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left" if left else ""
+            print(f"\r\033[K[{self.done}/{self.total}] {what}{tail}", end="", file=sys.stderr, flush=True)
+
+    def step(self, what: str) -> None:
+        self.show(what)
+        self.done += 1
+
+    def clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def run_command(case: Case, scratch: Path) -> Sample:
+    """A case that a command of its own measures."""
+    out = scratch / f"{case.key}.json"
+    script, *flags = COMMANDS[case.key]
+    argv = [sys.executable, str(HERE / script), *(flag.format(conns=case.conns, out=out) for flag in flags)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    if done.returncode or not out.exists():
+        return {"problem": (done.stderr or done.stdout).strip()[-300:] or f"{script} wrote nothing"}
+    found: Sample = json.loads(out.read_text())
+    return found
+
+
+def rounds_of(case: Case, rounds: int) -> int:
+    """Memory does not vary as times do."""
+    return 1 if case.work in ("idle", "memory", "command") else rounds
+
+
+def measure_case(bench: Bench, case: Case, names: list[str], rounds: int, seconds: float, progress: Progress,
+                 ) -> Samples:
+    samples: Samples = {name: [] for name in names}
+    for _ in range(rounds_of(case, rounds)):
+        for name in names:
+            progress.step(f"{case.key}: {name}")
+            if case.work == "command":
+                sample = run_command(case, bench.scratch)
+            elif name in bench.missing:
+                sample = {"problem": bench.missing[name]}
+            elif case.work == "memory":
+                sample = {"rss_mb": bench.resident_mb(bench.running[name])}
+            elif case.fresh:
+                sample = bench.measure_fresh(case, name, seconds)
+            else:
+                sample = bench.measure(case, bench.running[name], seconds)
+            samples[name].append(sample)
+    return samples
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for, printed as it comes; return what --json writes."""
+    chosen = choose(args)
+    rounds, seconds = (1, QUICK_SECONDS) if args.quick else (args.rounds, args.seconds)
+    wanted = list(dict.fromkeys(name for case in chosen for name in case.proxies
+                                if case.work != "command" and (not args.proxy or name in args.proxy)))
+    build_tools()
+    machine = report.describe_machine()
+    results: dict[str, Samples] = {}
+    print(report.machine_line(machine))
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mesh-bench-", ignore_cleanup_errors=True) as directory:
+        bench = Bench(Path(directory))
+        try:
+            bench.start_all(wanted)
+            time.sleep(1.0)
+            versions = {name: running.version for name, running in bench.running.items()}
+            print("measured: " + ", ".join(f"{name} {version}".strip() for name, version in versions.items()))
+            for line in dict.fromkeys(bench.missing.values()):
+                print(f"left out: {line}")
+            total = sum(rounds_of(case, rounds) * sum(name in wanted or case.work == "command" for name in case.proxies)
+                        for case in chosen)
+            progress = Progress(total)
+            for case in chosen:
+                names = [name for name in case.proxies if case.work == "command"
+                         or (name in wanted and (name in bench.running or name.startswith("mesh")))]
+                results[case.key] = measure_case(bench, case, names, rounds, seconds, progress)
+                progress.clear()
+                print("\n".join(report.case_lines(case, results[case.key], versions)), flush=True)
+        finally:
+            bench.close()
+    print(f"\n{time.monotonic() - begun:.0f} s")
+    return {"machine": machine, "versions": versions, "left_out": list(dict.fromkeys(bench.missing.values())),
+            "rounds": rounds, "seconds": seconds, "cases": results}
+
+
+def merge(files: list[Path]) -> dict[str, Any]:
+    """What several runs found; each case from the last file that has it."""
+    merged: dict[str, Any] = {}
+    for path in files:
+        try:
+            found = json.loads(path.read_text())
+            cases = {**merged.get("cases", {}), **found["cases"]}
+            versions = {**merged.get("versions", {}), **found["versions"]}
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            sys.exit(f"{path}: not a file that --json wrote: {type(e).__name__}: {e}")
+        merged = {**found, "cases": cases, "versions": versions}
+    return merged
 
 
 def main() -> int:
     args = parse()
     if args.list:
         for case in CASES:
-            print(f"{case.key:20} {case.title}")
+            print(f"{case.key:24} {GROUPS[case.group]}: {case.title}{' (quick)' if case.quick else ''}")
         return 0
-    chosen = [case for case in CASES if (not args.case or any(case.key.startswith(key) for key in args.case))
-              and (not args.quick or args.case or case.quick)]
-    rounds, seconds = (1, min(args.seconds, 0.7)) if args.quick else (args.rounds, args.seconds)
-    wanted = {name for case in chosen for name in case.proxies if not args.proxy or name in args.proxy}
-    build_tools()
-    results: dict[str, Samples] = {}
-    machine = describe_machine()
-    print(f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
-          f"load average {machine['load_average']:.1f}, {machine['date']}")
-    with tempfile.TemporaryDirectory(prefix="mesh-bench-", ignore_cleanup_errors=True) as directory:
-        bench = Bench(Path(directory))
-        try:
-            bench.start_peers(wanted)
-            bench.start_ours(wanted)
-            time.sleep(1.0)
-            for running in bench.running.values():
-                running.rss_idle_kib = sum(procstat.rss_kib(pid) for pid in running.pids)
-            print("measured: " + ", ".join(f"{name} {r.version}".strip() for name, r in bench.running.items()))
-            for line in bench.missing:
-                print(f"left out: {line}")
-            for case in chosen:
-                names = [name for name in case.proxies if name in wanted and name in bench.running]
-                samples: Samples = {name: [] for name in names}
-                for _ in range(rounds):
-                    for name in names:
-                        running = bench.running[name]
-                        sample = bench.measure(case, running, seconds)
-                        sample["rss_mb"] = sum(procstat.rss_kib(pid) for pid in running.pids) / 1024
-                        samples[name].append(sample)
-                results[case.key] = samples
-                print_case(case, samples)
-                sys.stdout.flush()
-            print("\nResident memory idle (tracing as named), MB")
-            for name, running in bench.running.items():
-                if running.pids:
-                    print(f"  {name:22}{running.rss_idle_kib / 1024:9.1f}")
-        finally:
-            bench.close()
-    versions = {name: r.version for name, r in bench.running.items() if r.version}
-    idle = {name: r.rss_idle_kib for name, r in bench.running.items() if r.pids}
+    try:
+        data = merge(args.from_json) if args.from_json else measure(args)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
     if args.json:
-        args.json.write_text(json.dumps({"machine": machine, "versions": versions, "left_out": bench.missing,
-                                         "idle_rss_kib": idle, "cases": results}, indent=1))
+        args.json.write_text(json.dumps(data, indent=1) + "\n")
     if args.markdown:
-        args.markdown.write_text(markdown(machine, versions, idle, results))
+        args.markdown.write_text(document.tables(data))
+    if args.plot or args.docs:
+        import plot
+
+        for path in filter(None, (args.plot, ROOT / "docs" / "benchmarks.svg" if args.docs else None)):
+            problem = plot.draw(data, path)
+            if problem:
+                print(f"no plot: {problem}", file=sys.stderr)
+    if args.docs:
+        (ROOT / "docs" / "benchmarks.md").write_text(document.page(data))
     return 0
 
 

@@ -5,7 +5,7 @@ one process, which therefore is slower than a hundred machines would be. The clo
 stops, per sidecar, when its picker gives the endpoint that has the weight now. The control plane is a process of its
 own.
 
-    python tests/bench/weights.py --sidecars 100 --rounds 20 [--json]
+    python tests/bench/weights.py --sidecars 100 --rounds 20 [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import uvloop
 
@@ -96,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sidecars", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         read, write = os.pipe()
@@ -113,10 +114,9 @@ def main() -> int:
     figures = {"sidecars": options.sidecars, "changes": options.rounds, "p50_ms": statistics.median(taken) * 1e3,
                "p99_ms": taken[int(len(taken) * 0.99)] * 1e3, "max_ms": taken[-1] * 1e3}
     if options.json:
-        print(json.dumps(figures))
-    else:
-        print("weight change to the picks of {sidecars} sidecars, {changes} changes: "
-              "p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms, max {max_ms:.1f} ms".format(**figures))
+        Path(options.json).write_text(json.dumps(figures) + "\n")
+    print("weight change to the picks of {sidecars} sidecars, {changes} changes: "
+          "p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms, max {max_ms:.1f} ms".format(**figures))
     return 0
 
 

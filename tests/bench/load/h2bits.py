@@ -25,9 +25,14 @@ def settings(initial_window: int) -> bytes:
             + frame(8, 0, 0, struct.pack(">I", initial_window - 65_535)))
 
 
-def message(size: int) -> bytes:
-    """A gRPC message of `size` bytes with its 5-byte prefix."""
-    return struct.pack(">BI", 0, size) + b"m" * size
+def message(size: int, order: bytes = b"") -> bytes:
+    """A gRPC message of `size` bytes with its 5-byte prefix, beginning with `order`."""
+    return struct.pack(">BI", 0, size) + order + b"m" * (size - len(order))
+
+
+def order(mode: str, size: int, count: int) -> bytes:
+    """What the server is to do. "u": answer with a message of `size` bytes, "s": with `count`, "b": one for each."""
+    return mode.encode() + struct.pack(">II", size, count)
 
 
 def string(value: bytes) -> bytes:
@@ -107,7 +112,8 @@ class Blocks:
 
     `vary` is what differs from call to call: "" nothing, "literal" traceparent and grpc-timeout as literals that leave
     the dynamic table alone (grpc C-core does so), "indexed" the same two entered into the table (grpc-go and nghttp2 do
-    so, and thereby shift every index and evict), "path" the :path. `pool` (traceparent, grpc-timeout) and `paths` hold
+    so, and thereby shift every index and evict), "path" the :path, "all" the :path, the same two and a request id as
+    literals. `pool` (traceparent, grpc-timeout) and `paths` hold
     HPACK strings.
     """
 
@@ -136,4 +142,8 @@ class Blocks:
             return b"".join((stable, b"\x00\x0btraceparent", parent, b"\x00\x0cgrpc-timeout", timeout))
         if self.vary == "path":
             return b"\x04" + self.paths[turn % len(self.paths)] + stable
+        if self.vary == "all":
+            parent, timeout = self.pool[turn % len(self.pool)]
+            return b"".join((b"\x04", self.paths[turn % len(self.paths)], stable, b"\x00\x0btraceparent", parent,
+                             b"\x00\x0cgrpc-timeout", timeout, b"\x00\x0cx-request-id", parent))
         return stable
