@@ -34,7 +34,7 @@ step() {
 }
 endef
 
-.PHONY: help demo test unit build lint types imports gen gen-check bench fuzz clean
+.PHONY: help demo test unit build lint types imports gen gen-check bench fuzz sanitize clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -101,6 +101,11 @@ fuzz: $(STAMP)/dev $(STAMP)/compiled ## fuzz the codecs; FUZZ_SECONDS=600 each, 
 	$(BIN)/python -c 'import atheris' 2>/dev/null ||
 	    step "Installing the fuzzer" pip-fuzz $(BIN)/python -m pip install --disable-pip-version-check 'atheris>=3'
 	exec $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS) $(FUZZ_TARGETS)
+
+sanitize: $(STAMP)/dev $(STAMP)/compiled ## the tests of the compiled modules, and the corpora, under ASan and UBSan; SANITIZE_ARGS for pytest
+	@$(PRELUDE)
+	step "Compiling with the sanitizers" sanitize $(BIN)/python tests/fuzz/sanitize.py --build
+	exec $(BIN)/python tests/fuzz/sanitize.py $(SANITIZE_ARGS)
 
 clean: ## remove what was built; the virtual environment stays
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

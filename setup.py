@@ -10,6 +10,9 @@ from Cython.Build import cythonize
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
+# MESH_CFLAGS is for `make sanitize`.
+FLAGS = os.environ.get("MESH_CFLAGS", "-O2 -g0").split()
+
 
 class ParallelBuild(build_ext):
     """`build_ext` on all cores; only what changed is built again."""
@@ -19,7 +22,7 @@ class ParallelBuild(build_ext):
         translated = cythonize(self.extensions, nthreads=jobs, language_level=3, force=self.force)
         for extension, done in zip(self.extensions, translated, strict=True):
             extension.sources = done.sources
-            extension.extra_compile_args = ["-O2", "-g0", *extension.extra_compile_args]
+            extension.extra_compile_args = [*FLAGS, *extension.extra_compile_args]
         self.parallel = jobs
         super().build_extensions()
 

@@ -158,7 +158,9 @@ def _refuse_unknown(value: Mapping[Any, Any], known: Any, path: str) -> None:
             # maxAttempts and max-attempts are near enough to max_attempts
             plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).replace("-", "_").lower()
             near = difflib.get_close_matches(plain, known, 1, 0.6)
-            raise InvalidResource(_join(path, str(name)), "unknown field; " + (
+            # Quoted, where a message would otherwise hold a line end or what a terminal obeys.
+            place = _join(path, str(name)) if str(name).isprintable() else f"{path}[{name!r}]"
+            raise InvalidResource(place, "unknown field; " + (
                 f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"))
 
 

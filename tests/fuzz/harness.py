@@ -47,17 +47,12 @@ def use_plain_codecs() -> None:
     sys.meta_path.insert(at, PlainFinder)  # type: ignore[arg-type]
 
 
-def is_plain() -> bool:
-    """True if the codecs run uncompiled; half and half is a mistake."""
-    files = [
-        str(module.__file__)
-        for name, module in sys.modules.items()
-        if name.startswith("mesh.wire.")
-        and (Path(str(module.__file__)).parent / f"{name.rpartition('.')[2]}.pxd").exists()
-    ]
-    plain = [file for file in files if file.endswith(".py")]
-    assert len(plain) in (0, len(files)), f"some codecs are compiled, some are not: {plain}"
-    return bool(plain)
+def check_loaded(plain: bool) -> None:
+    """All that is loaded of the compiled modules of `mesh` is uncompiled, or none of it is."""
+    for name, module in sys.modules.items():
+        file = Path(str(module.__file__)) if name.startswith("mesh.") else None
+        if file is not None and (file.parent / f"{name.rpartition('.')[2]}.pxd").exists():
+            assert (file.suffix == ".py") == plain, file
 
 
 def load(name: str) -> Any:

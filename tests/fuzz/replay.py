@@ -38,7 +38,7 @@ def main() -> None:
             else:
                 print(f"{place}: {harness.escape(data)}", flush=True)
                 pprint.pprint(target.run(data), width=120)
-    assert harness.is_plain() == options.plain
+    harness.check_loaded(options.plain)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ class Methods(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.seen: list[tuple[tuple[str, str], ...]] = []
         self.time_remaining: float | None = None
+        self.begun = threading.Event()  # a method that hangs would be told of a cancellation now
         self.cancelled = threading.Event()
         self.release = threading.Event()
 
@@ -76,7 +77,9 @@ class Methods(grpc.GenericRpcHandler):
         raise AssertionError
 
     def hang(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        context.add_callback(self.cancelled.set)
+        if not context.add_callback(self.cancelled.set):
+            self.cancelled.set()
+        self.begun.set()
         self.release.wait(5)
         return b""
 
@@ -85,7 +88,9 @@ class Methods(grpc.GenericRpcHandler):
             yield b"%06d" % number + bytes(1000)
 
     def watch(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        context.add_callback(self.cancelled.set)
+        if not context.add_callback(self.cancelled.set):
+            self.cancelled.set()
+        self.begun.set()
         yield b"first"
         self.release.wait(5)
 

@@ -24,6 +24,7 @@ def shared() -> Iterator[tuple[int, Methods]]:
 
 @pytest.fixture
 def server(shared: tuple[int, Methods]) -> tuple[int, Methods]:
+    shared[1].begun.clear()
     shared[1].cancelled.clear()
     shared[1].release.clear()
     shared[1].seen.clear()
@@ -85,7 +86,7 @@ def test_cancelled_caller_cancels_at_the_server(server: tuple[int, Methods]) -> 
     async def test(hub: Hub) -> None:
         async with channel_to(hub, port) as channel:
             task = asyncio.ensure_future(channel.unary("/t.T/hang", b"", 5.0))
-            await until(lambda: bool(methods.seen))
+            await until(methods.begun.is_set)
             task.cancel()
             assert await asyncio.to_thread(methods.cancelled.wait, 3)
             with pytest.raises(asyncio.CancelledError):

@@ -23,6 +23,7 @@ def shared() -> Iterator[tuple[int, Methods]]:
 
 @pytest.fixture
 def server(shared: tuple[int, Methods]) -> tuple[int, Methods]:
+    shared[1].begun.clear()
     shared[1].cancelled.clear()
     shared[1].release.clear()
     shared[1].seen.clear()

@@ -121,6 +121,8 @@ BAD = [
      "retry.max-attempts: unknown field; did you mean max_attempts?"),
     ({**BARE, "timeouts": {}}, "timeouts: unknown field; did you mean timeout?"),
     ({**BARE, 7: {}}, "7: unknown field; known here: name, protocol"),
+    ({**BARE, "retry": {"a\nb\x1b[2J": 1}}, "retry['a\\nb\\x1b[2J']: unknown field; known here: max_attempts"),
+    ({**BARE, "\n": 1}, "['\\n']: unknown field; known here: name, protocol"),
     ({**BARE, "retry": {"max_attempts": 99}}, "retry.max_attempts: 99 is outside 1..10"),
     ({**BARE, "retry": {"max_attempts": 2.0}}, "retry.max_attempts: expected a whole number, not"),
     ({**BARE, "retry": {"max_attempts": True}}, "retry.max_attempts: expected a whole number, not"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 FUZZ = Path(__file__).parents[2] / "fuzz"
 sys.path.insert(0, str(FUZZ))
 import harness  # noqa: E402
+
+UNCACHED = {"client_hello", "detect", "grpc", "huffman", "proxy_protocol", "tracecontext"}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,28 @@ def test_what_a_target_promises_holds_for_its_corpus(name: str, compiled: dict[s
         except Exception:
             print(f"input: {harness.escape(data)}")
             raise
+
+
+@pytest.mark.parametrize("name", harness.TARGETS)
+def test_nothing_of_it_stays_in_memory(name: str) -> None:
+    """No connection, stream or decoder outlives its run; and no memory block, where no cache goes on filling up."""
+    target, inputs = harness.load(name), harness.read_corpus(name)
+
+    def blocks() -> int:
+        for data in inputs:
+            target.run(data)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    def alive() -> Counter[str]:
+        types = Counter(map(type, gc.get_objects()))
+        return Counter({kind.__name__: n for kind, n in types.items() if str(kind.__module__).startswith("mesh.wire.")})
+
+    gc.collect()
+    before = alive()
+    counts = [blocks() for _ in range(4 if name in UNCACHED else 1)]
+    assert (alive() - before).keys() <= {"Head", "Memo"}  # what the caches keep
+    assert min(counts[1:], default=0) < counts[0] + 20, counts
 
 
 @pytest.mark.slow
