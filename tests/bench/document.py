@@ -41,28 +41,40 @@ def names_of(cases: list[Case], results: dict[str, Samples]) -> list[str]:
     return [name for name in found if any(name in results.get(case.key, {}) for case in cases)]
 
 
+def columns_of(cases: list[Case], results: dict[str, Samples], versions: dict[str, str]) -> dict[str, list[str]]:
+    """Column heading -> the rows' names in it (a pair has one for each protocol)."""
+    found: dict[str, list[str]] = {}
+    for name in names_of(cases, results):
+        found.setdefault(label(name, versions), []).append(name)
+    return found
+
+
 def wide_table(cases: list[Case], results: dict[str, Samples], versions: dict[str, str], metric: str,
                with_range: bool) -> list[str]:
     """A row per case, a column per proxy."""
-    names = names_of(cases, results)
-    rows = [[case.title.removeprefix("gRPC "), *(cell(results[case.key].get(name, []), metric, with_range)
-                                                 for name in names)]
-            for case in cases if case.key in results]
-    return table(["", *(label(name, versions) for name in names)], rows) if rows else ["Not measured."]
-
-
-def latency_table(cases: list[Case], results: dict[str, Samples], versions: dict[str, str]) -> list[str]:
-    names = names_of(cases, results)
+    columns = columns_of(cases, results, versions)
     rows = []
     for case in cases:
         samples = results.get(case.key)
-        if not samples:
-            continue
-        for text, metric in (*report.LATENCY, ("added p50 µs", "added_p50_us"), ("added p99 µs", "added_p99_us")):
-            rows.append([f"{case.title}: {text}", *(
-                number(figure(samples, name, metric), metric) if name != "direct" or not metric.startswith("added")
-                else "" for name in names)])
-    return table(["", *(label(name, versions) for name in names)], rows) if rows else ["Not measured."]
+        if samples:
+            rows.append([case.title.removeprefix("gRPC "), *(
+                cell([sample for name in names for sample in samples.get(name, [])], metric, with_range)
+                for names in columns.values())])
+    return table(["", *columns], rows)
+
+
+def latency_tables(cases: list[Case], results: dict[str, Samples], versions: dict[str, str]) -> list[str]:
+    """A table per case: a row per proxy."""
+    metrics = (*report.LATENCY, ("added p50 µs", "added_p50_us"), ("added p99 µs", "added_p99_us"))
+    lines = []
+    for case in cases:
+        samples = results.get(case.key, {})
+        rows = [[label(name, versions), *(
+            "" if name == "direct" and metric.startswith("added") else number(figure(samples, name, metric), metric)
+            for _, metric in metrics)] for name in samples if good(samples[name])]
+        if rows:
+            lines += ["", f"{case.title}:", "", *table(["", *(text for text, _ in metrics)], rows)]
+    return lines[1:]
 
 
 def group_lines(group: str, results: dict[str, Samples], versions: dict[str, str]) -> list[str]:
@@ -70,7 +82,7 @@ def group_lines(group: str, results: dict[str, Samples], versions: dict[str, str
     if not any(case.key in results for case in cases):
         return ["Not measured."]
     if group == "rate":
-        return latency_table(cases, results, versions)
+        return latency_tables(cases, results, versions)
     if group == "bulk":
         return ["GiB per second:", "", *wide_table(cases, results, versions, "gib_s", True), "",
                 "Milliseconds of CPU per GiB:", "", *wide_table(cases, results, versions, "cpu_ms", True)]
@@ -105,7 +117,8 @@ def problems(results: dict[str, Samples], versions: dict[str, str]) -> list[str]
     for key, samples in results.items():
         for name, rounds in samples.items():
             if rounds and not good(rounds):
-                found.setdefault(f"{label(name, versions)}: {rounds[0]['problem']}", []).append(f"`{key}`")
+                why = rounds[0]["problem"].strip().splitlines()[-1]
+                found.setdefault(f"{label(name, versions)}: {why}", []).append(f"`{key}`")
     return [f"- {why} ({', '.join(keys)})" for why, keys in found.items()]
 
 

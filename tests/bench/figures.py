@@ -19,7 +19,8 @@ UNITS = {"cpu_us": ("µs of CPU", 2), "cpu_ms": ("ms of CPU per GiB", 0), "gib_s
          "p99_us": ("µs p99", 0), "p999_us": ("µs p99.9", 0), "added_p50_us": ("µs added p50", 0),
          "added_p99_us": ("µs added p99", 0), "bytes_per_conn": ("bytes per connection", 0), "rss_mb": ("MB", 1),
          "held_mb": ("MB", 1), "left_mb": ("MB", 1),
-         "p99_ms": ("ms p99", 1), "p50_ms": ("ms p50", 1), "per_s": ("per second", 0)}
+         "p99_ms": ("ms p99", 1), "p50_ms": ("ms p50", 1), "per_s": ("per second", 0),
+         "busy_pct": ("% of a core", 0)}
 NAMES = {"mesh": "mesh", "envoy": "Envoy", "haproxy": "HAProxy", "nghttpx": "nghttpx", "nginx": "nginx"}
 
 
@@ -35,7 +36,7 @@ def derive(sample: Sample, work: str) -> Sample:
     elif work in ("grpc", "http1", "tcp"):
         sample["per_s"] = done / seconds
         sample["cpu_us"] = sample["cpu_ns"] / 1e3 / done if done else math.nan
-    sample["busy_ratio"] = sample["cpu_ns"] / 1e9 / seconds
+    sample["busy_pct"] = sample["cpu_ns"] / 1e7 / seconds
     return sample
 
 
@@ -131,7 +132,7 @@ def goal_text(goal: Goal, versions: dict[str, str]) -> str:
     """`mesh, tracing 1: CPU ≤ 0.9 × the best of HAProxy 2.6, nghttpx 1.52`."""
     sign = "≥" if goal.more else "≤"
     if not goal.theirs:
-        return f"{sign} {number(goal.limit, goal.metric)} {UNITS[goal.metric][0]}"
+        return f"{sign} {goal.limit:,.0f} {UNITS[goal.metric][0]}"
     rivals = [label(name, versions) for name in goal.theirs if name in versions]
     of = f"the best of {', '.join(rivals)}" if len(rivals) > 1 else "".join(rivals) or "no peer"
     return f"{UNITS[goal.metric][0]} {sign} {goal.ratio:g} × {of}"
@@ -139,7 +140,7 @@ def goal_text(goal: Goal, versions: dict[str, str]) -> str:
 
 def verdict_text(verdict: Verdict, versions: dict[str, str]) -> str:
     if verdict.problem:
-        return f"not measured: {verdict.problem}"
+        return f"not measured: {verdict.problem.strip().splitlines()[-1]}"
     metric = verdict.goal.metric
     ours = number(verdict.value, metric)
     if verdict.rival:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from figures import figure, label
+from figures import figure, label, number
 
 # Panel title -> case, metric, what the axis says.
 PANELS = (
@@ -43,19 +43,19 @@ def draw(data: dict[str, Any], path: Path) -> str:
                 for name in results.get(key, {}) if name != "direct"
                 and (value := figure(results[key], name, metric)) == value]
         if bars:
-            panels.append((title, axis, bars))
+            panels.append((title, axis, metric, bars))
     if not panels:
         return "none of the plot's cases was measured"
     pyplot.rcParams.update({"font.size": 8, "svg.hashsalt": "mesh", "svg.fonttype": "none"})
     rows = (len(panels) + 1) // 2
     shape, axes = pyplot.subplots(rows, 2, figsize=(10, 2.0 * rows), squeeze=False)
-    for panel, (title, axis, bars) in zip(axes.flat, panels, strict=False):
+    for panel, (title, axis, metric, bars) in zip(axes.flat, panels, strict=False):
         names, values, ours = zip(*reversed(bars), strict=True)
         drawn = panel.barh(names, values, color=[OURS if own else THEIRS for own in ours])
-        panel.bar_label(drawn, fmt="{:,.3g}", padding=2)
+        panel.bar_label(drawn, [number(value, metric) for value in values], padding=2)
         panel.set_title(title, loc="left", fontweight="bold")
         panel.set_xlabel(axis)
-        panel.margins(x=0.15)
+        panel.margins(x=0.18)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in list(axes.flat)[len(panels):]:
         panel.set_visible(False)

@@ -17,12 +17,16 @@ from figures import Sample, Samples, good, label, middle, number, spread, verdic
 Column = tuple[str, str]  # heading, metric
 LATENCY: tuple[Column, ...] = (("p50 µs", "p50_us"), ("p99 µs", "p99_us"), ("p99.9 µs", "p999_us"))
 COLUMNS: dict[str, tuple[Column, ...]] = {
-    "request": (("CPU µs", "cpu_us"), ("per s", "per_s"), *LATENCY, ("RSS MB", "rss_mb")),
-    "bulk": (("ms/GiB", "cpu_ms"), ("GiB/s", "gib_s"), ("RSS MB", "rss_mb")),
+    "request": (("CPU µs", "cpu_us"), ("per s", "per_s"), ("busy %", "busy_pct"), *LATENCY, ("RSS MB", "rss_mb")),
+    "bulk": (("ms/GiB", "cpu_ms"), ("GiB/s", "gib_s"), ("busy %", "busy_pct"), ("RSS MB", "rss_mb")),
     "idle": (("B/conn", "bytes_per_conn"), ("held MB", "held_mb"), ("left MB", "left_mb")),
     "memory": (("RSS MB", "rss_mb"),),
     "command": (("p50 ms", "p50_ms"), ("p99 ms", "p99_ms")),
 }
+
+
+def width(heading: str) -> int:
+    return 7 if heading == "busy %" else 10
 
 
 def columns(case: Case) -> tuple[Column, ...]:
@@ -42,7 +46,7 @@ def case_lines(case: Case, samples: Samples, versions: dict[str, str]) -> list[s
     """One block of the table."""
     shown = columns(case)
     lines = ["", f"{case.title}  [{case.key}]",
-             f"  {'':24}{shown[0][0]:>9}{'range':>17}" + "".join(f"{text:>10}" for text, _ in shown[1:])
+             f"  {'':24}{shown[0][0]:>9}{'range':>16}" + "".join(f"{text:>{width(text)}}" for text, _ in shown[1:])
              + "  failures"]
     for name, rounds in samples.items():
         measured = good(rounds)
@@ -52,9 +56,9 @@ def case_lines(case: Case, samples: Samples, versions: dict[str, str]) -> list[s
         first = shown[0][1]
         low, high = spread(measured, first)
         reach = f"{number(low, first)}–{number(high, first)}" if low == low else ""
-        lines.append(f"  {label(name, versions):24}{number(middle(measured, first), first):>9}{reach:>17}"
-                     + "".join(f"{number(middle(measured, metric), metric):>10}" for _, metric in shown[1:])
-                     + f"  {failures(rounds)}")
+        others = "".join(f"{number(middle(measured, metric), metric):>{width(text)}}" for text, metric in shown[1:])
+        lines.append(f"  {label(name, versions):24}{number(middle(measured, first), first):>9}{reach:>16}{others}"
+                     f"  {failures(rounds)}")
     for verdict in verdicts(case, samples):
         lines.append(f"  -> {label(verdict.goal.ours, versions)}: {verdict_text(verdict, versions)}")
     return lines

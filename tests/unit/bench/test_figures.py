@@ -60,7 +60,7 @@ def test_quantiles_are_those_of_the_sorted_list() -> None:
 
 def test_cpu_per_request_and_per_gib() -> None:
     request = figures.derive({"done": 2000, "seconds": 0.5, "cpu_ns": 10_000_000}, "tcp")
-    assert (request["cpu_us"], request["per_s"], request["busy_ratio"]) == (5.0, 4000.0, 0.02)
+    assert (request["cpu_us"], request["per_s"], request["busy_pct"]) == (5.0, 4000.0, 2.0)
     bulk = figures.derive({"done": 2 << 30, "seconds": 2.0, "cpu_ns": 1_000_000_000}, "bulk")
     assert (bulk["cpu_ms"], bulk["gib_s"]) == (500.0, 1.0)
     assert math.isnan(figures.derive({"done": 0, "seconds": 1.0, "cpu_ns": 5}, "grpc")["cpu_us"])
@@ -100,7 +100,7 @@ def test_a_limit_needs_no_rival() -> None:
     verdict = figures.judge(goal, {"mesh": [{"rss_mb": 54.0}]})
     assert verdict is not None
     assert figures.verdict_text(verdict, VERSIONS) == "54.0 MB: missed by 20 %"
-    assert figures.goal_text(goal, VERSIONS) == "≤ 45.0 MB"
+    assert figures.goal_text(goal, VERSIONS) == "≤ 45 MB"
 
 
 def test_what_a_proxy_adds_is_above_the_direct_way() -> None:
@@ -132,7 +132,7 @@ def test_the_terminal_shows_medians_failures_and_problems() -> None:
     rows["mesh"][0].update(failed=2, errors={"RST_STREAM 2": 2})
     rows["nginx"] = [{"problem": "ended at once"}]
     text = "\n".join(report.case_lines(CASE, rows, VERSIONS))
-    assert "9.00        8.00–10.0" in text
+    assert "9.00       8.00–10.0" in text
     assert "2 RST_STREAM 2" in text
     assert "nginx 1.22                ended at once" in text
 
