@@ -24,6 +24,7 @@ cdef class Client(Peer):
 
     cdef int fill(self, long long now) except -1
     cdef bint has_room(self) noexcept
+    cdef int settle(self, long long now) except -1
     cdef int fail(self, object why) except -1
     cdef int count(self, long long begun, long long now) except -1
 

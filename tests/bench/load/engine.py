@@ -53,6 +53,7 @@ from cython.cimports.libc.string import memset
 LOOPBACK = cython.declare(cython.uint, 0x7F000001)
 IP_BIND_ADDRESS_NO_PORT = cython.declare(cython.int, 24)
 DESCRIPTORS = 1 << 17
+OVERDUE = cython.declare(cython.longlong, 100_000_000)  # ns: longer than a request in flight should take
 
 
 def now_ns() -> cython.longlong:
@@ -130,6 +131,14 @@ class Client(Peer):
     def has_room(self) -> cython.bint:
         """Whether another request could be sent now."""
         return False
+
+    def settle(self, now: cython.longlong) -> cython.int:
+        """At the end of an open loop: count what is long overdue with the time it has waited, or a proxy that has
+        stalled would be charged for nothing."""
+        while self.interval > 0 and self.due < now - OVERDUE:
+            self.histogram.add((now - cython.cast(cython.longlong, self.due)) // 1000)
+            self.due += self.interval
+        return 0
 
     def fail(self, why: object) -> cython.int:
         self.failed += 1
@@ -256,6 +265,8 @@ class Engine:
                     if not client.closed:
                         client.fill(now)
         for client in clients:
+            if paced:
+                client.settle(now)
             self.drop(client)
 
     def serve(self, listener: cython.int, make: Any) -> None:

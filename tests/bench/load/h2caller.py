@@ -21,6 +21,7 @@ RST_STREAM = cython.declare(cython.int, 3)
 END_STREAM = cython.declare(cython.int, 1)
 END_HEADERS = cython.declare(cython.int, 4)
 SLOTS = cython.declare(cython.int, 4096)
+OVERDUE = cython.declare(cython.longlong, 100_000_000)
 ROOM = cython.declare(cython.Py_ssize_t, (1 << 20) - 65_536)
 
 
@@ -54,7 +55,7 @@ class Caller(H2Conn):
         engine.watch(self, True)
 
     def has_room(self) -> cython.bint:
-        return self.inflight < self.streams
+        return self.inflight < self.streams and self.inflight < self.max_streams
 
     def fill(self, now: cython.longlong) -> cython.int:
         """Open the streams that are due."""
@@ -64,7 +65,7 @@ class Caller(H2Conn):
         opened: cython.bint = False
         if self.closed:
             return 0
-        while self.inflight < self.streams and self.out < ROOM:
+        while self.inflight < self.streams and self.inflight < self.max_streams and self.out < ROOM:
             due = now
             if self.interval > 0:
                 if self.due > now:
@@ -88,6 +89,13 @@ class Caller(H2Conn):
             if not self.wants_out:
                 self.flush()
         return 0
+
+    def settle(self, now: cython.longlong) -> cython.int:
+        slot: cython.int
+        for slot in range(SLOTS):
+            if self.open[slot] and self.begun[slot] < now - OVERDUE:
+                self.histogram.add((now - self.begun[slot]) // 1000)
+        return H2Conn.settle(self, now)
 
     def on_ready(self, events: cython.uint, now: cython.longlong) -> cython.int:
         H2Conn.on_ready(self, events, now)

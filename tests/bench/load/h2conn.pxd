@@ -23,6 +23,7 @@ cdef class H2Conn(Client):
     cdef bint server
     cdef bint greeted
     cdef bint indexed
+    cdef long long max_streams
 
     cdef int begin(self, long long sid) except -1
     cdef int put(self, int kind, int flags, long long sid, const unsigned char* payload, Py_ssize_t n) except -1

@@ -44,6 +44,7 @@ class H2Conn(Client):
         self.initial_window = 65_535
         self.messages = [b""] * SLOTS
         self.indexed = True
+        self.max_streams = 100  # until the peer's SETTINGS are here
         for slot in range(SLOTS):
             self.open[slot] = False
             self.queued[slot] = False
@@ -254,6 +255,8 @@ class H2Conn(Client):
                         if self.left[slot]:
                             self.more(slot, 0)
                 self.initial_window = value
+            elif payload[at + 1] == 3:
+                self.max_streams = value
             elif payload[at + 1] == 1 and value < 256:
                 self.indexed = False  # too small a table to rely on
             at += 6

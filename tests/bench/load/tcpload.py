@@ -25,6 +25,7 @@ CLOSING = b"c" + b"q" * 99
 RESPONSE = cython.declare(bytes, b"r" * 200)
 CHUNK = cython.declare(cython.Py_ssize_t, 1 << 20)
 ROOM = 1 << 20
+OVERDUE = cython.declare(cython.longlong, 100_000_000)
 room = cython.cast(cython.p_uchar, malloc(1 << 20))  # what every connection of this process reads into
 
 
@@ -52,6 +53,11 @@ class Asker(Client):
             self.begun = cython.cast(cython.longlong, self.due)
             self.due += self.interval
         return self.ask()
+
+    def settle(self, now: cython.longlong) -> cython.int:
+        if self.busy and self.begun < now - OVERDUE:
+            self.histogram.add((now - self.begun) // 1000)
+        return Client.settle(self, now)
 
     def ask(self) -> cython.int:
         if self.fd < 0:
