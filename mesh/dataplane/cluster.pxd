@@ -1,7 +1,7 @@
 from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
 from mesh.balance.picker cimport Picker
-from mesh.dataplane.transport cimport Hub
+from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
 

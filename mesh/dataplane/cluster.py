@@ -17,7 +17,7 @@ import cython
 from mesh.balance.ejection import Outlier
 from mesh.balance.factory import make_picker
 from mesh.balance.node import Node, NodeSet
-from mesh.dataplane.transport import Hub
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.model import Endpoint, Protocol, Service
 from mesh.resilience.backoff import Backoff

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.dataplane.cluster import Cluster
-from mesh.dataplane.transport import Hub
+from mesh.dataplane.hub import Hub
 from mesh.model import Endpoint, Service
 from mesh.route.authority import service_of
 

@@ -1,5 +1,5 @@
 from mesh.dataplane.cluster cimport Cluster
-from mesh.dataplane.transport cimport Hub
+from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.record cimport Record, Recorder
 from mesh.wire.grpc cimport format_timeout
 from mesh.wire.hpack cimport Block, Head, literal

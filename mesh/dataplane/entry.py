@@ -12,8 +12,8 @@ from typing import Any
 import cython
 
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
-from mesh.dataplane.transport import Hub
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent

@@ -4,7 +4,8 @@ from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.record cimport Record
 from mesh.dataplane.relay cimport CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING, Relay
 from mesh.dataplane.timers cimport TimerWheel
-from mesh.dataplane.transport cimport Hub, Transport
+from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.transport cimport Transport
 from mesh.dataplane.upstream cimport Pool
 from mesh.resilience.budget cimport Budget
 from mesh.resilience.replay cimport ReplayBuffer

@@ -16,10 +16,11 @@ from mesh import errors
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import SERVER, Record
 from mesh.dataplane.relay import Relay
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
-from mesh.dataplane.transport import Hub, Transport
+from mesh.dataplane.transport import Transport
 from mesh.dataplane.upstream import Pool
 from mesh.resilience.classify import retry_reason
 from mesh.resilience.replay import ReplayBuffer

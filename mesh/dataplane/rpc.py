@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Sequence
 
 import mesh
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.rpc_call import Call
 from mesh.dataplane.rpc_handler import RpcHandler
 from mesh.dataplane.tasks import spawn
-from mesh.dataplane.transport import Hub, Transport
+from mesh.dataplane.transport import Transport
 from mesh.errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, UpstreamError
 from mesh.wire import errors as h2
 from mesh.wire.grpc import format_timeout
@@ -48,7 +49,7 @@ class _Connection:
         """Connect and wait for the peer's SETTINGS, at most `timeout` seconds. Raises OSError, also for a timeout."""
         try:
             async with asyncio.timeout(timeout):
-                await self._channel.hub.loop.create_connection(lambda: self.transport, *self._address)
+                await self.transport.connect(*self._address)
                 await self.ready
         except BaseException:
             self.close()

@@ -1,4 +1,5 @@
-from mesh.dataplane.transport cimport Transport, Hub, TransportHandler
+from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.transport cimport Transport, TransportHandler
 from mesh.wire.codec cimport Stream
 from mesh.wire.hpack cimport Block
 

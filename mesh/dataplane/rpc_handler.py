@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.dataplane.transport import Hub, Transport, TransportHandler
+from mesh.dataplane.hub import Hub
+from mesh.dataplane.transport import Transport, TransportHandler
 from mesh.wire.codec import Stream
 from mesh.wire.hpack import Block, Head
 

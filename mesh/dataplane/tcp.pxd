@@ -1,11 +1,7 @@
 from mesh.dataplane.record cimport Record
 from mesh.dataplane.tcp_connection cimport Connection, Side
-from mesh.dataplane.tcp_reactor cimport Reactor, Watch
-
-
-cdef class Listener(Watch):
-    cdef TcpProxy proxy
-    cdef object paused
+from mesh.dataplane.reactor cimport Reactor
+from mesh.dataplane.syscalls cimport reset_fd
 
 
 cdef class TcpProxy:
@@ -21,7 +17,6 @@ cdef class TcpProxy:
     cdef long long request_bytes
     cdef long long response_bytes
     cdef dict _open
-    cdef Listener _listener
     cdef bint _draining
     cdef object _empty
     cdef object _connect_timer

@@ -1,5 +1,5 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-"""The TCP relay: accepts connections, relays each to one endpoint, and keeps their timeouts and counts.
+"""The TCP relay: relays each connection to one endpoint, and keeps their timeouts and counts.
 
 What lives here: what all connections of one listener share. What this must not know: how an endpoint is picked, what
 the bytes mean, how records are exported. The life of one connection is in `tcp_connection`.
@@ -8,11 +8,7 @@ the bytes mean, how records are exported. The life of one connection is in `tcp_
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import select
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,18 +17,15 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import TCP, Record
-from mesh.dataplane.tcp_connection import RST_ON_CLOSE, Connection, Side, Target, Upstream
-from mesh.dataplane.tcp_reactor import Reactor, Watch
+from mesh.dataplane.tcp_connection import Connection, Side, Target, Upstream
 from mesh.errors import Reason
 
-_log = logging.getLogger(__name__)
+if not cython.compiled:
+    from mesh.dataplane.syscalls import reset_fd
 
-# Connections taken from the backlog in one turn.
-_ACCEPTS = cython.declare(cython.int, 64)
-# Out of descriptors or memory: how long new connections wait in the backlog, in seconds.
-_ACCEPT_PAUSE = 0.1
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +41,8 @@ class TcpStatistics:
     response_bytes: int
 
 
-class Listener(Watch):
-    """A listening socket; what it accepts goes to the proxy."""
-
-    def __init__(self, proxy: TcpProxy, sock: socket.socket) -> None:
-        Watch.__init__(self, sock)
-        self.proxy = proxy
-        self.paused: asyncio.TimerHandle | None = None
-
-    def on_event(self, mask: cython.uint) -> cython.int:
-        _accepted: cython.int
-        for _accepted in range(_ACCEPTS):
-            try:
-                sock, address = self.sock.accept()
-            except BlockingIOError:
-                return 0
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    continue  # a connection that was reset while it waited (accept(2))
-                _log.warning("connections to %s wait: %s", self.proxy.service, error.strerror)
-                reactor: Reactor = self.proxy.reactor
-                reactor.mute(self, True, select.EPOLLIN)
-                self.paused = reactor.call_at(reactor.now + _ACCEPT_PAUSE, self.resume)
-                return 0
-            self.proxy.adopt(sock, address[0])
-        return 0
-
-    def resume(self) -> None:
-        self.paused = None
-        self.proxy.reactor.mute(self, False, select.EPOLLIN)
-
-    def close(self) -> None:
-        if self.paused is not None:
-            self.paused.cancel()
-            self.paused = None
-        self.proxy.reactor.remove(self)
-
-
 class TcpProxy:
-    """Relays the connections of one listener. `kind` is `record.CLIENT` (outbound) or `record.SERVER` (inbound).
+    """Relays connections. `kind` is `record.CLIENT` (outbound) or `record.SERVER` (inbound).
 
     `on_record`, when given, is called with one Record per connection at its end; all is filled in but the ids and
     trace_flags, which are its to choose.
@@ -106,36 +62,25 @@ class TcpProxy:
         self.request_bytes = 0
         self.response_bytes = 0
         self._open: dict[Connection, None] = {}
-        self._listener: Listener | None = None
         self._draining = False
         self._empty: asyncio.Future[None] | None = None
         self._connect_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
-    def listen(self, sock: socket.socket) -> None:
-        """Accept from `sock`, which is bound and listens; it is the proxy's from now on. One at a time."""
-        if self._listener is not None:
-            raise RuntimeError("the proxy has a listener already")
-        sock.setblocking(False)
-        listener: Listener = Listener(self, sock)
-        self._listener = listener
-        self.reactor.add(listener, select.EPOLLIN)
+    def accept(self, fd: int, host: str, port: int) -> None:
+        """As `adopt`, for a `Port`."""
+        self.adopt(fd, host)
 
-    def protocol_factory(self) -> asyncio.BaseProtocol:
-        """For `loop.create_server`, where a port's listener decides per connection what its protocol is."""
-        return Handover(self)
-
-    def adopt(self, sock: socket.socket, source: str) -> None:
-        """Relay the accepted connection `sock` that comes from the address `source`; it is the proxy's from now on."""
+    def adopt(self, fd: int, source: str) -> None:
+        """Relay the accepted connection `fd` that comes from the address `source`; it is the proxy's from now on."""
         if self._draining:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
-            sock.close()
+            reset_fd(fd)
             return
-        sock.setblocking(False)
-        connection: Connection = Connection(self, sock, source)
+        self.reactor.touch()
+        connection: Connection = Connection(self, source)
         self.accepted += 1
         self._open[connection] = None
-        connection.start()
+        connection.start(fd)
         if self._idle_timer is None and self._open:
             self._arm_idle_timer()
 
@@ -227,19 +172,12 @@ class TcpProxy:
 
     # -- the end
 
-    def close_listener(self) -> None:
-        """Accept no more; what is open goes on. Closing twice does nothing."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-
     async def drain(self, timeout: float) -> int:
-        """Accept no more and wait for the open connections to end, at most `timeout` seconds.
+        """Take no more and wait for the open connections to end, at most `timeout` seconds.
 
         Those still open then are reset; returns how many. TCP has no way to ask a peer to leave.
         """
         self._draining = True
-        self.close_listener()
         if self._open:
             loop = self.reactor.loop
             empty = self._empty = loop.create_future()
@@ -253,7 +191,6 @@ class TcpProxy:
     def abort(self) -> int:
         """Reset what is open and stop; returns how many connections that was."""
         self._draining = True
-        self.close_listener()
         connections: list[Connection] = list(self._open)
         connection: Connection
         for connection in connections:
@@ -274,17 +211,3 @@ class TcpProxy:
                              failed=self.failed, connect_failures=self.connect_failures,
                              request_bytes=self.request_bytes, response_bytes=self.response_bytes)
 
-
-class Handover(asyncio.Protocol):
-    """Takes the socket away from a transport of the loop's before a byte is read, and gives it to the proxy."""
-
-    def __init__(self, proxy: TcpProxy) -> None:
-        self._proxy = proxy
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        theirs = transport.get_extra_info("socket")
-        sock = socket.socket(theirs.family, theirs.type, theirs.proto, os.dup(theirs.fileno()))
-        source = transport.get_extra_info("peername")
-        transport.abort()  # type: ignore[attr-defined]
-        self._proxy.reactor.now = self._proxy.reactor.loop.time()
-        self._proxy.adopt(sock, source[0] if source else "")

@@ -1,10 +1,12 @@
-from mesh.dataplane.tcp_reactor cimport Reactor, Watch
+from mesh.dataplane.reactor cimport Reactor, Watch
+from mesh.dataplane.syscalls cimport connect_to, send_fin, is_to_itself, recv_into, send_from, socket_error
+from mesh.wire.octets cimport octets_of
 
 
 cdef class Side(Watch):
     cdef Connection connection
     cdef Side peer
-    cdef object pending
+    cdef bytes pending
     cdef Py_ssize_t at
     cdef Py_ssize_t size
     cdef int full
@@ -26,6 +28,7 @@ cdef class Connection:
     cdef readonly object last_target
     cdef object failure
     cdef list addresses
+    cdef bytes address
     cdef list tried
     cdef readonly list events
     cdef object timer
@@ -33,8 +36,8 @@ cdef class Connection:
     cdef readonly Side up
     cdef readonly Side down
 
-    cdef int start(self) except -1
-    cdef int on_connect(self) except -1
+    cdef int start(self, int fd) except -1
+    cdef int on_connect(self, bint broken) except -1
     cdef int _drop_up(self) except -1
     cdef int pump(self, Side source) except -1
     cdef int flush(self, Side sink) except -1

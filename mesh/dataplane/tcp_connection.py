@@ -15,22 +15,30 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import select
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import cython
 
 from mesh import errors
+from mesh.dataplane.reactor import EDGES, MAX_READ, Reactor, Watch
+from mesh.dataplane.syscalls import literal
 from mesh.dataplane.tasks import spawn
-from mesh.dataplane.tcp_reactor import EDGES, MAX_READ, Reactor, Watch
+from mesh.dataplane.transport import resolve
 from mesh.errors import Reason
+
+if not cython.compiled:
+    from mesh.dataplane.syscalls import connect_to, is_to_itself, recv_into, send_fin, send_from, socket_error
+    from mesh.wire.octets import octets_of
 
 if TYPE_CHECKING:
     from mesh.dataplane.tcp import TcpProxy
 
 _log = logging.getLogger(__name__)
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 # Connection.state
 _CONNECTING = cython.declare(cython.int, 0)
@@ -43,6 +51,7 @@ _ERR = cython.declare(cython.int, select.EPOLLERR)
 _HUP = cython.declare(cython.int, select.EPOLLHUP)
 _RDHUP = cython.declare(cython.int, select.EPOLLRDHUP)
 _EDGES = cython.declare(cython.uint, EDGES)
+_WOULD_BLOCK = cython.declare(cython.int, errno.EAGAIN)
 _LARGEST = cython.declare(cython.int, MAX_READ)
 
 # Nothing was sent before the connection stood, so another endpoint may be tried; Envoy tries once, HAProxy three times.
@@ -56,7 +65,6 @@ _FIRST_READ = cython.declare(cython.int, 32_768)
 _ROUNDS = cython.declare(cython.int, 8)
 # What all connections together may carry over before each read is limited to _FIRST_READ again.
 _CARRY_LIMIT = cython.declare(cython.longlong, 33_554_432)
-RST_ON_CLOSE = b"\x01\0\0\0\0\0\0\0"  # struct linger {1, 0}
 
 
 class Target(Protocol):
@@ -97,8 +105,8 @@ class Upstream(Protocol[TargetT]):
 class Side(Watch):
     """One socket of a connection. `sent` bytes have been handed to it; `pending[at:]` still has to be."""
 
-    def __init__(self, sock: socket.socket, connection: Connection) -> None:
-        Watch.__init__(self, sock)
+    def __init__(self, connection: Connection) -> None:
+        Watch.__init__(self)
         self.connection: Any = connection
         self.peer: Any = None
         self.pending: Any = None
@@ -127,25 +135,28 @@ class Side(Watch):
         elif connection.state == _CONNECTING:
             if self is not connection.down:
                 if mask & (_OUT | _ERR | _HUP):
-                    connection.on_connect()
+                    connection.on_connect(mask & (_ERR | _HUP))
             elif mask & (_ERR | _HUP):
                 connection.broken(self)
         return 0
 
     def on_again(self) -> cython.int:
-        if self.connection.state == _RELAYING:
-            self.connection.pump(self)
+        connection: Connection | None = self.connection
+        if connection is not None and connection.state == _RELAYING:
+            connection.pump(self)
         return 0
 
     def on_error(self) -> cython.int:
-        self.connection.finish(errors.CONNECTION_LOST)
+        connection: Connection | None = self.connection
+        if connection is not None:
+            connection.finish(errors.CONNECTION_LOST)
         return 0
 
 
 class Connection:
     """A connection from a caller (`down`) to an endpoint (`up`, None before there is one)."""
 
-    def __init__(self, proxy: TcpProxy, sock: socket.socket, source: str) -> None:
+    def __init__(self, proxy: TcpProxy, source: str) -> None:
         self.proxy = proxy
         self.reactor = proxy.reactor
         self.source = source
@@ -155,19 +166,24 @@ class Connection:
         self.target: Any = None
         self.last_target: Target | None = None
         self.failure: Any = None
-        self.addresses: list[tuple[int, Any]] = []
+        self.addresses: list[bytes] = []
+        self.address = b""
         self.tried: list[Target] | None = None
         self.events: list[tuple[int, str, dict[str, Any]]] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.attempts = 0
         self.up: Any = None
-        self.down = Side(sock, self)
+        self.down = Side(self)
 
     # -- until there is an endpoint
 
-    def start(self) -> cython.int:
-        self.down.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.reactor.add(self.down, _EDGES)
+    def start(self, fd: cython.int) -> cython.int:
+        """Relay what comes from `fd`, which is the connection's from now on."""
+        try:
+            self.reactor.add(self.down, fd, _EDGES)
+        except OSError as error:
+            _log.warning("no connection from %s to %s: %s", self.source, self.proxy.service, error.strerror)
+            return self.finish(errors.OVERLOADED)
         self.attempt()
         return 0
 
@@ -182,11 +198,11 @@ class Connection:
                     return
                 self.target = target
                 self.attempts += 1
-                family = _family(target.host)
-                if family == 0:
+                address: bytes | None = literal(target.host, target.port)
+                if address is None:
                     spawn(f"resolve {target.host}", self._resolve(target))
                     return
-                self.addresses = [(family, (target.host, target.port))]
+                self.addresses = [address]
                 if self._connect() or not self._may_pick_again():
                     return
         except Exception:
@@ -196,48 +212,42 @@ class Connection:
     async def _resolve(self, target: Target) -> None:
         try:
             async with asyncio.timeout(self.proxy.upstream.connect_timeout):
-                found = await self.reactor.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+                found = await resolve(self.reactor.loop, target.host, target.port)
         except TimeoutError:
             self.failure, found = errors.CONNECT_TIMEOUT, []
         except (OSError, UnicodeError):
             self.failure, found = errors.CONNECT_FAILED, []
         if self.state == _CONNECTING and self.target is target:
-            self.addresses = [(family, address) for family, _, _, _, address in found]
+            self.addresses = found
             if not self._connect() and self._may_pick_again():
                 self.attempt()
 
     def _connect(self) -> bool:
         """Start connecting to the next of `addresses`; False when none is left, and why is in `failure`."""
         while self.addresses:
-            family, address = self.addresses.pop(0)
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            except OSError as error:
-                _log.warning("no socket to reach %s with: %s", self.target.endpoint, error.strerror)
-                self.failure = errors.OVERLOADED
-                return False
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                status = sock.connect_ex(address)
-            except (OSError, UnicodeError, TypeError):
-                status = errno.EINVAL
-            if status in (0, errno.EINPROGRESS):
-                self.up = Side(sock, self)
-                self.up.peer = self.down
-                self.down.peer = self.up
-                self.reactor.add(self.up, _EDGES)
+            self.address = self.addresses.pop(0)
+            fd: cython.int = connect_to(self.address)
+            if fd >= 0:
+                up: Side = Side(self)
+                self.reactor.add(up, fd, _EDGES)
+                self.up = up
+                up.peer = self.down
+                self.down.peer = up
                 self.proxy.watch_connect(self)
                 return True
-            sock.close()
+            if -fd in _EXHAUSTED:
+                _log.warning("no socket to reach %s with: %s", self.target.endpoint, os.strerror(-fd))
+                self.failure = errors.OVERLOADED
+                return False
             self.failure = errors.CONNECT_FAILED
         return False
 
-    def on_connect(self) -> cython.int:
-        """The kernel has decided on the connection to the endpoint."""
+    def on_connect(self, broken: cython.bint) -> cython.int:
+        """The kernel has decided on the connection to the endpoint; no, if `broken`."""
         up: Side = self.up
         down: Side = self.down
         self.proxy.connecting.pop(self, None)
-        if up.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0 or _is_to_itself(up.sock, self.target.port):
+        if (broken and socket_error(up.fd) != 0) or is_to_itself(up.fd, self.address):
             self._drop_up()
             self.failure = errors.CONNECT_FAILED
             if not self._connect() and self._may_pick_again():
@@ -259,8 +269,7 @@ class Connection:
 
     def _drop_up(self) -> cython.int:
         up: Side = self.up
-        up.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
-        self.reactor.remove(up)
+        self.reactor.remove_by_reset(up)
         up.peer = None
         up.connection = None
         self.down.peer = None
@@ -298,7 +307,7 @@ class Connection:
         """Move bytes from `source` to its peer until one of them would block or this turn is over."""
         reactor: Reactor = self.reactor
         sink: Side = source.peer
-        view = reactor.view
+        inbox: bytearray = reactor.inbox
         rounds: cython.int = 0
         count: cython.Py_ssize_t
         moved: cython.Py_ssize_t
@@ -316,17 +325,15 @@ class Connection:
                 return 0
             rounds += 1
             limit = source.size if reactor.carried < _CARRY_LIMIT else _FIRST_READ
-            try:
-                count = source.sock.recv_into(view, limit)
-            except BlockingIOError:
-                source.readable = False
-                return 0
-            except OSError:
-                self.broken(source)
-                return 0
-            if count == 0:
-                source.ended = True
-                continue
+            count = recv_into(source.fd, inbox, 0, limit)
+            if count <= 0:
+                if count == 0:
+                    source.ended = True
+                    continue
+                if count == -_WOULD_BLOCK:
+                    source.readable = False
+                    return 0
+                return self.broken(source)
             self.active = reactor.now
             if count == limit:
                 source.full += 1
@@ -336,16 +343,14 @@ class Connection:
             else:
                 source.full = 0
                 source.readable = source.hung_up  # a short read empties a stream socket (epoll(7)), but for a FIN
-            try:
-                moved = sink.sock.send(view[:count])
-            except BlockingIOError:
+            moved = send_from(sink.fd, inbox, 0, count)
+            if moved < 0:
+                if moved != -_WOULD_BLOCK:
+                    return self.broken(sink)
                 moved = 0
-            except OSError:
-                self.broken(sink)
-                return 0
             sink.sent += moved
             if moved < count:
-                sink.pending = memoryview(bytes(view[moved:count]))
+                sink.pending = octets_of(inbox, moved, count - moved)
                 sink.at = 0
                 reactor.carried += count - moved
                 return 0
@@ -354,13 +359,9 @@ class Connection:
         """Send what is pending; 1 when all of it is gone, 0 when the socket blocks or broke."""
         moved: cython.Py_ssize_t
         left: cython.Py_ssize_t = len(sink.pending) - sink.at
-        try:
-            moved = sink.sock.send(sink.pending[sink.at:])
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self.broken(sink)
-            return 0
+        moved = send_from(sink.fd, sink.pending, sink.at, left)
+        if moved < 0:
+            return 0 if moved == -_WOULD_BLOCK else self.broken(sink)
         self.active = self.reactor.now
         self.reactor.carried -= moved
         sink.sent += moved
@@ -374,11 +375,8 @@ class Connection:
         """`source` has sent FIN and everything before it has been passed on."""
         if not sink.fin_sent:
             sink.fin_sent = True
-            try:
-                sink.sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                self.broken(sink)
-                return 0
+            if not source.fin_sent and send_fin(sink.fd) < 0:  # else closing says it too
+                return self.broken(sink)
         if source.fin_sent:
             self.finish(None)
         return 0
@@ -418,25 +416,11 @@ class Connection:
                 self.reactor.carried -= len(side.pending) - side.at
                 side.pending = None
             if reason is not None:
-                side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
-            self.reactor.remove(side)
+                self.reactor.remove_by_reset(side)
+            else:
+                self.reactor.remove(side)
             side.peer = None
             side.connection = None
         self.proxy.ended(self, reason)
         return 0
 
-
-def _family(host: str) -> int:
-    """AF_INET or AF_INET6 for a literal address, 0 for a name."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.inet_pton(family, host)
-    except (OSError, ValueError):
-        return 0
-    return family
-
-
-def _is_to_itself(sock: socket.socket, port: int) -> bool:
-    """TCP's simultaneous open: a connect to a dead local port in the ephemeral range may be given that port itself."""
-    own = sock.getsockname()
-    return bool(own[1] == port) and own == sock.getpeername()

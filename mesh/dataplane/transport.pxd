@@ -1,34 +1,9 @@
-from mesh.balance.rng cimport Rng
-from mesh.dataplane.record cimport Recorder
-from mesh.dataplane.timers cimport TimerWheel
-from mesh.wire.codec cimport Codec, Handler
-
-cdef extern from "sys/socket.h" nogil:
-    ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
-from cpython.bytearray cimport PyByteArray_AS_STRING
-
-cdef class Hub:
-    cdef public object loop
-    cdef readonly list dirty
-    cdef public double now
-    cdef readonly Rng rng
-    cdef readonly TimerWheel timers
-    cdef readonly Recorder recorder
-    cdef bytearray inbox
-    cdef object clock
-    cdef object wall_clock
-    cdef long long wall_base
-    cdef double wall_mono
-    cdef double wall_checked
-    cdef bint ticking
-    cdef bint flushing
-    cdef public long long transports
-    cpdef double touch(self)
-    cdef long long wall_ns(self)
-    cpdef int flush(self) except -1
-    cdef int start_ticking(self) except -1
+from mesh.dataplane.hub cimport Hub, Shell
+from mesh.dataplane.reactor cimport Watch
+from mesh.dataplane.syscalls cimport connect_to, send_fin, is_to_itself, recv_into, send_from, socket_error
+from mesh.dataplane.timers cimport Timer
+from mesh.wire.codec cimport ABORTS, STAYS, Codec, Handler
+from mesh.wire.octets cimport octets_of, put_octets
 
 cdef class TransportHandler(Handler):
     cdef int on_connected(self, Transport transport) except -1
@@ -36,13 +11,28 @@ cdef class TransportHandler(Handler):
     cdef int on_received(self) except -1
     cdef int on_write_resume(self) except -1
 
-cdef class Transport:
+cdef class Patience(Timer):
+    cdef Transport transport
+
+cdef class Transport(Shell):
     cdef readonly Hub hub
     cdef readonly Codec conn
     cdef readonly TransportHandler handler
-    cdef object transport
-    cdef int fd
+    cdef int state
     cdef bytes rest
+    cdef Py_ssize_t limit
+    cdef Py_ssize_t sent
+    cdef Py_ssize_t refused
+    cdef Py_ssize_t discarded
+    cdef object loss
+    cdef object opening
+    cdef bytes address
+    cdef Patience patience
+    cdef bint readable
+    cdef bint hung_up
+    cdef bint ended
+    cdef bint held
+    cdef bint deferred
     cdef readonly bint paused
     cdef readonly bint closed
     cdef readonly bint closing
@@ -50,6 +40,28 @@ cdef class Transport:
     cdef bint blocked
     cdef public str peer_host
     cdef public int peer_port
+    cdef int on_event(self, unsigned int mask) except -1
+    cdef int on_again(self) except -1
+    cdef int on_error(self) except -1
+    cdef int opened(self) except -1
+    cdef int on_connect(self, unsigned int mask) except -1
+    cdef int read(self) except -1
+    cdef int again(self) except -1
+    cdef int feed(self, Py_ssize_t total) except -1
+    cdef int on_eof(self) except -1
+    cdef int attended(self) except -1
+    cdef int on_ending(self) except -1
     cdef int write_out(self) except -1
+    cdef bint push(self) except -1
+    cdef int written(self) except -1
+    cdef int resume(self) except -1
+    cdef int part(self) except -1
+    cdef int discard(self) except -1
+    cdef int depart(self) except -1
+    cdef int end(self, object exc) except -1
+    cdef int lose(self) except -1
+    cdef int wait_at_most(self, double seconds) except -1
+    cdef int lose_patience(self) except -1
     cpdef int close(self) except -1
     cpdef int abort(self) except -1
+    cpdef int reset(self) except -1

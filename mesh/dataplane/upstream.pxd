@@ -1,5 +1,6 @@
 from mesh.balance.node cimport Node
-from mesh.dataplane.transport cimport Transport, Hub, TransportHandler
+from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.transport cimport Transport, TransportHandler
 from mesh.dataplane.timers cimport Timer
 from mesh.wire.codec cimport Stream
 from mesh.wire.hpack cimport Block

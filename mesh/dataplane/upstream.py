@@ -15,9 +15,10 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.timers import Timer
-from mesh.dataplane.transport import Hub, Transport, TransportHandler
+from mesh.dataplane.transport import Transport, TransportHandler
 from mesh.wire.codec import Stream
 from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Block
@@ -205,7 +206,7 @@ class Pool:
         detail = ""
         try:
             async with asyncio.timeout(self.connect_timeout):
-                await self.hub.loop.create_connection(lambda: transport, self.host, self.port)
+                await transport.connect(self.host, self.port)
                 if not await handler.greeting:
                     reason = errors.CONNECT_FAILED
                     detail = f"{self.host}:{self.port} closed the connection" + (

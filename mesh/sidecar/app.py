@@ -21,11 +21,10 @@ import uvloop
 from mesh.balance.rng import Rng
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
-from mesh.dataplane.tcp_reactor import Reactor
-from mesh.dataplane.transport import Hub
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.errors import InvalidConfig
@@ -103,16 +102,15 @@ class Sidecar:
         recorder = Recorder(self._telemetry.max_queue_size)
         rng = Rng(int.from_bytes(os.urandom(8), "little"))
         self.hub = Hub(loop, rng, recorder)
-        self.reactor = Reactor(loop)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
         state = StateFile(config.state_dir, config.service, config.instance)
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget)
         self.discovery = DiscoveryClient(channel, config.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if self._telemetry.enabled else None
-        self.outbounds = Outbounds(config, self.hub, self.reactor, self._sockets, self.clusters, self._entry)
+        self.outbounds = Outbounds(config, self.hub, self._sockets, self.clusters, self._entry)
         self.inbound: Inbound | None = None
         if config.app is not None:
-            self.inbound = Inbound(config, self.hub, self.reactor, self._sockets, channel, self._entry)
+            self.inbound = Inbound(config, self.hub, self._sockets, channel, self._entry)
         self.handover = Handover(loop, config, lambda: self._sockets, self._contest, self._settle, self._succeed)
         if self._predecessor is None:
             self._accept()
@@ -252,6 +250,8 @@ class Sidecar:
         return {
             "id": self._config.id,
             "transports": self.hub.transports,
+            "lingering": self.hub.lingering,
+            "descriptors": self.hub.watched,
             "timers": self.hub.timers.armed,
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "inbound": self.inbound.statistics() if self.inbound else None,

@@ -14,14 +14,13 @@ from typing import Any
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.listener import H2Acceptor
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.tcp import TcpProxy
-from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
-from mesh.dataplane.transport import Hub
 from mesh.discovery.registration import Registration
 from mesh.model import Endpoint, Locality, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import SidecarConfig
@@ -45,7 +44,7 @@ class Inbound:
     The app is asked for once before the instance is registered, so that no call arrives too early.
     """
 
-    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, sockets: Sockets, channel: Channel,
+    def __init__(self, config: SidecarConfig, hub: Hub, sockets: Sockets, channel: Channel,
                  make_entry: Callable[[int, Cluster | None, Any], Entry]) -> None:
         if config.app is None:
             raise ValueError("inbound without an app")
@@ -65,9 +64,9 @@ class Inbound:
         self._cluster = cluster
         entry = make_entry(SERVER, cluster, None)
         self.http = H2Acceptor(hub, entry)
-        self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
-        accept = self.tcp.protocol_factory if config.protocol is Protocol.TCP else self.http.accept
-        self.door = Door(sockets["inbound"], accept)
+        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
+        accept = self.tcp.accept if config.protocol is Protocol.TCP else self.http.accept
+        self.door = Door(hub, sockets["inbound"], accept)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -155,7 +154,7 @@ class Inbound:
             else:
                 await self._registration.deregister(_LEAVE_WITHIN)
             await asyncio.sleep(min(_PROPAGATION, timeout))
-        await self.door.close()
+        self.door.close()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
         self._cluster.close()
 

@@ -12,12 +12,11 @@ from typing import Any
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.listener import H2Acceptor
 from mesh.dataplane.record import CLIENT
 from mesh.dataplane.tcp import TcpProxy
-from mesh.dataplane.tcp_reactor import Reactor
 from mesh.dataplane.tcp_upstream import ClusterUpstream
-from mesh.dataplane.transport import Hub
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
 from mesh.sidecar.ports import Door
@@ -29,22 +28,22 @@ MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 class ServicePort:
     """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
 
-    def __init__(self, outbound: Outbound, sockets: Sockets, hub: Hub, reactor: Reactor, cluster: Cluster,
+    def __init__(self, outbound: Outbound, sockets: Sockets, hub: Hub, cluster: Cluster,
                  entry: Entry) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
         self.http = H2Acceptor(hub, entry)
-        self.tcp = TcpProxy(reactor, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
-        self.door = Door(sockets[f"outbound {outbound.service}"], self._accept)
+        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
+        self.door = Door(hub, sockets[f"outbound {outbound.service}"], self._accept)
 
-    def _accept(self) -> Any:
+    def _accept(self, fd: int, host: str, port: int) -> None:
         service = self._cluster.service
         protocol = self._declared or (service.protocol if service is not None else Protocol.GRPC)
-        return self.tcp.protocol_factory() if protocol is Protocol.TCP else self.http.accept()
+        (self.tcp.accept if protocol is Protocol.TCP else self.http.accept)(fd, host, port)
 
     async def drain(self, timeout: float) -> None:
-        await self.door.close()
+        self.door.close()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
 
     def statistics(self) -> dict[str, Any]:
@@ -60,18 +59,18 @@ def vars_of(statistics: Any) -> dict[str, Any]:
 class Outbounds:
     """All outbound ports of the sidecar."""
 
-    def __init__(self, config: SidecarConfig, hub: Hub, reactor: Reactor, sockets: Sockets, clusters: Clusters,
+    def __init__(self, config: SidecarConfig, hub: Hub, sockets: Sockets, clusters: Clusters,
                  make_entry: MakeEntry) -> None:
         self._ports: list[ServicePort] = []
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
             entry = make_entry(CLIENT, cluster, None)
-            self._ports.append(ServicePort(outbound, sockets, hub, reactor, cluster, entry))
+            self._ports.append(ServicePort(outbound, sockets, hub, cluster, entry))
         self._shared: Door | None = None
         self._shared_http: H2Acceptor | None = None
         if config.outbound_shared is not None:
             self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
-            self._shared = Door(sockets["outbound-shared"], self._shared_http.accept)
+            self._shared = Door(hub, sockets["outbound-shared"], self._shared_http.accept)
 
     def start(self) -> None:
         """Accept from now on, at every port."""
@@ -94,7 +93,7 @@ class Outbounds:
         """Finish what is open, at most `timeout` seconds."""
         drains = [each.drain(timeout) for each in self._ports]
         if self._shared is not None and self._shared_http is not None:
-            await self._shared.close()
+            self._shared.close()
             drains.append(self._shared_http.drain(timeout))
         await asyncio.gather(*drains)
 

@@ -26,9 +26,9 @@ import uvloop
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
-from mesh.dataplane.transport import Hub
 from mesh.discovery.client import DiscoveryClient
 from mesh.model import Endpoint, Service
 from mesh.v1 import registry_pb2 as api

@@ -11,9 +11,9 @@ import uvloop
 from e2e_mesh import Mesh, service
 
 from mesh.balance.rng import Rng
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
-from mesh.dataplane.transport import Hub
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.registration import Registration
 from mesh.discovery.state import StateFile

@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from mesh.balance.rng import Rng
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, GRPC, RETRY, SERVER, TCP, Record, Recorder
 from mesh.dataplane.rpc import Channel
-from mesh.dataplane.transport import Hub
 from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings, telemetry_settings

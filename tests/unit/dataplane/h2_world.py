@@ -20,9 +20,9 @@ import uvloop
 from mesh.balance.rng import Rng
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.listener import H2Acceptor, Port
 from mesh.dataplane.record import CLIENT, Record, Recorder
-from mesh.dataplane.transport import Hub
 from mesh.model import Endpoint, Service
 
 GRPC = [(":method", "POST"), (":scheme", "http"), (":path", "/shop.Cart/Add"), (":authority", "cart"),
@@ -55,7 +55,7 @@ class Call:
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         self.informational: list[dict[str, str]] = []
-        self.body = b""
+        self.body = bytearray()
         self.ended = False
         self.reset: int | None = None
 
@@ -221,7 +221,7 @@ class World:
         self.cluster = Cluster(self.hub, "cart")
         self.entry = Entry(self.hub, kind, self.cluster, None, True, parent_based, root_always, 0)
         self.acceptor = H2Acceptor(self.hub, self.entry)
-        self.port = Port(listening(), self.acceptor.accept)
+        self.port = Port(self.hub, listening(), self.acceptor.accept)
         self.upstreams: list[Upstream] = []
         self.peers: list[Peer] = []
 
@@ -270,6 +270,7 @@ async def world(*scripts: Callable[[Call], object] | Upstream | None, service: S
         for each in made.upstreams:
             each.close()
         await until(lambda: made.hub.transports == 0, "the end of all connections")
+        await until(lambda: made.hub.watched == 0, "the last descriptor")
         await until(lambda: not any(node.pool is not None and node.pool.connecting
                                     for node in made.cluster.nodes.nodes), "the end of all connects")
         peers = [*made.peers, *(peer for each in made.upstreams for peer in each.peers)]

@@ -17,9 +17,9 @@ import pytest
 import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
-from mesh.dataplane.transport import Hub
 from mesh.errors import UpstreamError
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import uvloop
 
+from mesh.dataplane.listener import Port
+from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import CLIENT, Record
 from mesh.dataplane.tcp import TcpProxy
-from mesh.dataplane.tcp_reactor import Reactor
 from mesh.errors import Reason
 
 LOCAL = "127.0.0.1"
@@ -110,7 +111,7 @@ async def read_all(sock: socket.socket) -> bytes:
 
 
 @asynccontextmanager
-async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool = True, handover: bool = False,
+async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool = True,
                 before: tuple[Place, ...] = (), **policy: Any) -> AsyncIterator[World]:
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []
@@ -139,11 +140,8 @@ async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool 
     proxy = TcpProxy(reactor, upstream, kind, "stock", records.append if record else None)
     front = listening()
     address = front.getsockname()
-    server = None
-    if handover:
-        server = await loop.create_server(proxy.protocol_factory, sock=front)
-    else:
-        proxy.listen(front)
+    port = Port(reactor, front, proxy.accept)
+    port.start()
     here = World(proxy, upstream, address, records)
     try:
         yield here
@@ -163,13 +161,10 @@ async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool 
         await asyncio.gather(*tasks, return_exceptions=True)
         for sock in accepted:
             sock.close()
-        if server is not None:
-            server.close()
-            await server.wait_closed()
+        port.close()
         proxy.abort()
-        await asyncio.sleep(0)
         assert reactor.watched == 0
-        reactor.close()
+        await asyncio.sleep(0)
         if backend is not None:
             backend.close()
 

@@ -11,8 +11,8 @@ from h2_world import GRPC, answered, run, until, world
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.dataplane.transport import Hub
 from mesh.model import (
     Algorithm,
     BalancePolicy,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mesh.balance.rng import Rng
 from mesh.dataplane import clusters as module
 from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.dataplane.transport import Hub
 from mesh.model import Endpoint, Service
 
 

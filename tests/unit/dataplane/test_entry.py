@@ -8,8 +8,8 @@ from test_exchange import PARENT, cart, echo
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, Record, Recorder
-from mesh.dataplane.transport import Hub
 
 
 def connection(**sampler: object) -> tuple[Recorder, Record]:

@@ -10,8 +10,8 @@ import h2.errors
 import pytest
 from rpc_peers import FRAME, OK_HEAD, Methods, Peer, Step, answer, channel_to, run, serving, status_of, until, with_peer
 
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.rpc import Channel
-from mesh.dataplane.transport import Hub
 from mesh.errors import UpstreamError
 
 

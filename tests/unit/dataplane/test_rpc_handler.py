@@ -8,8 +8,9 @@ from typing import Any
 
 from rpc_peers import FRAME, OK_HEAD, Peer, answer, run, until
 
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.rpc_handler import RpcHandler
-from mesh.dataplane.transport import Hub, Transport
+from mesh.dataplane.transport import Transport
 from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Head, make_head
 
@@ -69,7 +70,7 @@ def connected(test: Callable[[World, Peer], Awaitable[None]], *script: Any) -> N
 
         server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
         async with server:
-            await hub.loop.create_connection(lambda: world.transport, *server.sockets[0].getsockname())
+            await world.transport.connect(*server.sockets[0].getsockname())
             await until(lambda: "settings" in world.events.seen)
             world.events.seen.clear()
             try:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
 import os
 import socket
 import sys
@@ -12,9 +10,10 @@ from typing import Any
 import pytest
 
 from mesh import errors
+from mesh.dataplane.listener import Port
+from mesh.dataplane.reactor import EDGES, Probe, Reactor
 from mesh.dataplane.record import CLIENT, SERVER, Record
 from mesh.dataplane.tcp import TcpProxy
-from mesh.dataplane.tcp_reactor import Reactor
 from mesh.errors import Reason
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,9 +31,9 @@ def test_without_records_nothing_is_recorded() -> None:
     run(main())
 
 
-def test_a_listener_may_hand_connections_over() -> None:
+def test_twenty_at_once_each_get_their_own() -> None:
     async def main() -> None:
-        async with world(echo, handover=True) as here:
+        async with world(echo) as here:
             clients = [here.connect() for _ in range(20)]
             for number, client in enumerate(clients):
                 await here.loop.sock_sendall(client, b"%d" % number)
@@ -43,6 +42,26 @@ def test_a_listener_may_hand_connections_over() -> None:
                 with client:
                     assert await read_all(client) == b"%d" % number
         assert {record.source for record in here.records} == {LOCAL}
+    run(main())
+
+
+def test_a_descriptor_that_was_watched_before_is_taken_over_with_what_it_holds() -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            with listening() as other, socket.create_connection(other.getsockname()) as client:
+                client.setblocking(False)
+                client.send(b"early")
+                masks: list[int] = []
+                watch = Probe(masks.append)
+                taken = other.accept()[0].detach()
+                here.proxy.reactor.add(watch, taken, EDGES)
+                await until(lambda: bool(masks))
+                fd = here.proxy.reactor.release(watch)
+                assert (fd, watch.fd) == (taken, -1)
+                here.proxy.adopt(fd, LOCAL)
+                client.shutdown(socket.SHUT_WR)
+                assert await read_all(client) == b"early"
+        assert here.records[0].request_bytes == here.records[0].response_bytes == 5
     run(main())
 
 
@@ -97,7 +116,7 @@ def test_300_connections_at_once() -> None:
     run(main())
 
 
-def test_drain_waits_for_the_open_and_accepts_no_more() -> None:
+def test_drain_waits_for_the_open_and_takes_no_more() -> None:
     async def main() -> None:
         async with world(echo) as here:
             client = here.connect()
@@ -105,8 +124,8 @@ def test_drain_waits_for_the_open_and_accepts_no_more() -> None:
             assert await here.loop.sock_recv(client, 1) == b"x"
             draining = here.loop.create_task(here.proxy.drain(5))
             await asyncio.sleep(0.01)
-            with pytest.raises(ConnectionRefusedError):
-                here.connect()
+            with here.connect() as late, pytest.raises(ConnectionResetError):
+                await here.loop.sock_recv(late, 1)
             await here.loop.sock_sendall(client, b"y")
             assert await here.loop.sock_recv(client, 1) == b"y"
             client.close()
@@ -129,37 +148,6 @@ def test_drain_resets_what_is_open_at_the_deadline() -> None:
     run(main())
 
 
-def test_out_of_descriptors_connections_wait(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    class Exhausted(socket.socket):
-        times = 2
-
-        def accept(self) -> Any:
-            if self.times:
-                self.times -= 1
-                raise OSError(errno.EMFILE, "Too many open files")
-            return super().accept()
-
-    async def main() -> None:
-        reactor = Reactor(asyncio.get_running_loop())
-        front = Exhausted()
-        front.bind((LOCAL, 0))
-        front.listen()
-        proxy = TcpProxy(reactor, Fixed([]), CLIENT, "stock")
-        proxy.listen(front)
-        with pytest.raises(RuntimeError, match="has a listener"):
-            proxy.listen(front)
-        client = socket.create_connection(front.getsockname())
-        await until(lambda: proxy.statistics().accepted == 1)
-        client.close()
-        proxy.abort()
-        await asyncio.sleep(0)
-        reactor.close()
-        reactor.close()
-    with caplog.at_level(logging.WARNING):
-        run(main())
-    assert caplog.messages == ["connections to stock wait: Too many open files"] * 2
-
-
 def test_an_upstream_that_raises_ends_that_connection_only(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Fixed):
         def pick(self, source: str, tried: list[Any]) -> Place | None:
@@ -179,7 +167,8 @@ def test_an_upstream_that_raises_ends_that_connection_only(caplog: pytest.LogCap
         backend, front, reactor = listening(), listening(), Reactor(asyncio.get_running_loop())
         proxy = TcpProxy(reactor, Broken([Place(LOCAL, backend.getsockname()[1])]), CLIENT, "stock", record)
         address = front.getsockname()
-        proxy.listen(front)
+        port = Port(reactor, front, proxy.accept)
+        port.start()
         with socket.create_connection(address) as first:
             first.setblocking(False)
             with pytest.raises(ConnectionResetError):
@@ -191,8 +180,8 @@ def test_an_upstream_that_raises_ends_that_connection_only(caplog: pytest.LogCap
             assert await loop.sock_recv(second, 1) == b""
         await until(lambda: proxy.connections == 0)
         proxy.abort()
+        port.close()
         await asyncio.sleep(0)
-        reactor.close()
         backend.close()
     run(main())
     assert [record.exc_info is not None for record in caplog.records] == [True] * 4

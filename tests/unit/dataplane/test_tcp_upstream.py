@@ -5,9 +5,9 @@ from __future__ import annotations
 from mesh import errors
 from mesh.balance.rng import Rng
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_upstream import ClusterUpstream
-from mesh.dataplane.transport import Hub
 from mesh.model import Endpoint, OutlierPolicy, Protocol, Service, TimeoutPolicy
 
 

@@ -10,10 +10,6 @@ import pytest
 from h2_world import DONE, GRPC, OK, Call, answered, run, until, world
 from test_exchange import cart, echo
 
-from mesh.balance.rng import Rng
-from mesh.dataplane.record import Recorder
-from mesh.dataplane.transport import Hub
-
 
 def request_bytes() -> bytes:
     conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -102,15 +98,3 @@ def test_a_full_kernel_buffer_holds_bytes_back_and_loses_none() -> None:
             assert call.body == sent
 
     run(main)
-
-
-def test_the_hubs_wall_clock_follows_the_systems() -> None:
-    now, wall = [10.0], [1_000_000_000_000]
-    hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: wall[0])
-    now[0] = 10.5
-    hub.touch()
-    assert hub.now == 10.5
-    wall[0] = 5_000_000_000_000  # the clock was set
-    now[0] = 12.0
-    hub.touch()
-    assert hub.now == 12.0

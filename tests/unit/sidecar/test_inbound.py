@@ -10,9 +10,8 @@ import uvloop
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.dataplane.tcp_reactor import Reactor
-from mesh.dataplane.transport import Hub
 from mesh.errors import UNAVAILABLE, UpstreamError
 from mesh.model import Protocol
 from mesh.sidecar import inbound as module
@@ -45,23 +44,23 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-def made(registry: Registry, reactor: Reactor, *flags: str) -> Inbound:
+def made(registry: Registry, *flags: str) -> Inbound:
     hub = Hub(asyncio.get_running_loop(), Rng(1), Recorder())
 
     def entry(kind: int, cluster: Any, router: Any) -> Entry:
         return Entry(hub, kind, cluster, router, False, True, True, 0)
 
     config = load(["--service", "cart", "--instance", "cart-7", *flags], {})
-    return Inbound(config, hub, reactor, Sockets.bind(config), registry, entry)  # type: ignore[arg-type]
+    return Inbound(config, hub, Sockets.bind(config), registry, entry)  # type: ignore[arg-type]
 
 
 def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
     async def main() -> None:
-        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
+        registry = Registry()
         app = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
         port = app.sockets[0].getsockname()[1]
         app.close()
-        inbound = made(registry, reactor, "--app", str(port), "--weight", "3", "--zone", "z1")
+        inbound = made(registry, "--app", str(port), "--weight", "3", "--zone", "z1")
         inbound.start()
         inbound.watch_app()
         await asyncio.sleep(0.02)
@@ -80,7 +79,6 @@ def test_the_instance_registers_when_its_app_answers_and_leaves_first() -> None:
         with pytest.raises(OSError, match="refused"):
             await asyncio.open_connection(*inbound.door.address)
         app.close()
-        reactor.close()
 
     uvloop.run(main())
 
@@ -95,8 +93,8 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
         async def is_up() -> bool:
             return next(probes)
 
-        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
-        inbound = made(registry, reactor, "--app", "50123")
+        registry = Registry()
+        inbound = made(registry, "--app", "50123")
         monkeypatch.setattr(inbound, "_app_is_up", is_up)
         inbound.start()
         with caplog.at_level("INFO"):
@@ -104,7 +102,6 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
             await until(lambda: registry.calls)
             await until(lambda: "registered cart/cart-7" in caplog.text)
         await inbound.drain(1)
-        reactor.close()
 
     uvloop.run(main())
     said = [record.message for record in caplog.records if record.name == "mesh.sidecar"]
@@ -113,10 +110,10 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
 
 def test_callers_are_told_the_advertised_address() -> None:
     async def main() -> None:
-        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
+        registry = Registry()
         app = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
         port = app.sockets[0].getsockname()[1]
-        inbound = made(registry, reactor, "--app", str(port), "--inbound", "0.0.0.0:0", "--advertise", "10.9.8.7")
+        inbound = made(registry, "--app", str(port), "--inbound", "0.0.0.0:0", "--advertise", "10.9.8.7")
         inbound.start()
         inbound.watch_app()
         await until(lambda: registry.calls)
@@ -124,21 +121,19 @@ def test_callers_are_told_the_advertised_address() -> None:
         assert registry.calls[0].endpoint.port == inbound.door.address[1]
         await inbound.drain(1)
         app.close()
-        reactor.close()
 
     uvloop.run(main())
 
 
 def test_an_app_that_never_comes_is_no_hindrance_to_stopping() -> None:
     async def main() -> None:
-        registry, reactor = Registry(), Reactor(asyncio.get_running_loop())
-        inbound = made(registry, reactor, "--app", "1", "--protocol", Protocol.TCP.value)
+        registry = Registry()
+        inbound = made(registry, "--app", "1", "--protocol", Protocol.TCP.value)
         inbound.start()
         inbound.watch_app()
         await asyncio.sleep(0)
         await inbound.drain(1)
         assert registry.calls == []
         assert inbound.statistics()["tcp"] == 0
-        reactor.close()
 
     uvloop.run(main())

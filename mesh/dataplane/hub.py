@@ -1,0 +1,116 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""What all HTTP connections of one event loop share, in one object that is also their reactor.
+
+What lives here: clocks, timers, random numbers, records, and the list of who has something to write. What this must
+not know: protocols, sockets, routes. The hub reads the clocks, once per event; everything below is handed `now`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import cython
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.reactor import Reactor, Watch
+from mesh.dataplane.record import Recorder
+from mesh.dataplane.timers import TimerWheel
+from mesh.wire.output import Output
+
+_log = logging.getLogger(__name__)
+
+
+class Shell(Watch):
+    """Who owns an `Output`: what the hub calls when there is something to do for it."""
+
+    def attended(self) -> cython.int:
+        """There is output, or another thing that `Output.attend` was called for."""
+        return 0
+
+
+class Hub(Reactor):
+    """What all connections of one event loop share: clock, rng, timers, read buffer, records, who has output to write.
+
+    `clock` gives monotonic seconds, `wall_clock` unix nanoseconds; they are for tests. `transports`: open connections;
+    `lingering`: those that are over and only wait for the peer's end.
+    """
+
+    def __init__(self, loop: Any, rng: Rng, recorder: Recorder, clock: Any = None,
+                 wall_clock: Any = time.time_ns) -> None:
+        Reactor.__init__(self, loop, clock)
+        self.rng = rng
+        self.recorder = recorder
+        self.wall_clock = wall_clock
+        self.dirty: list[Any] = []
+        self.wall_base = wall_clock()
+        self.wall_mono = self.now
+        self.wall_checked = self.now
+        self.timers = TimerWheel(self.now)
+        self.ticking = False
+        self.flushing = False
+        self.transports = 0
+        self.lingering = 0
+
+    def touch(self) -> cython.double:
+        """Read the clock; every entry from the event loop starts with this."""
+        Reactor.touch(self)
+        if self.now - self.wall_checked > 1.0:  # follow NTP's corrections, at most once a second
+            self.wall_checked = self.now
+            self.wall_base = self.wall_clock()
+            self.wall_mono = self.now
+        return self.now
+
+    def wall_ns(self) -> cython.longlong:
+        """Unix time of `now`, in nanoseconds."""
+        return self.wall_base + cython.cast(cython.longlong, (self.now - self.wall_mono) * 1e9)
+
+    def flush(self) -> cython.int:
+        """Write the output of every connection that has some; every entry from the event loop ends with this.
+
+        Within a batch of events it does nothing: all of them end in one write per connection.
+        """
+        if not self.busy:
+            self.write_all()
+        return 0
+
+    def after_batch(self) -> cython.int:
+        return self.write_all()
+
+    def write_all(self) -> cython.int:
+        if self.flushing:
+            return 0
+        self.flushing = True
+        dirty: list[Any] = self.dirty
+        output: Output
+        shell: Shell
+        i: cython.Py_ssize_t = 0
+        try:
+            while i < len(dirty):  # writing can fail and make others dirty
+                output = dirty[i]
+                i += 1
+                shell = output.owner
+                if shell is not None:
+                    try:
+                        shell.attended()
+                    except Exception:
+                        _log.exception("a connection failed")
+                        shell.on_error()
+        finally:
+            dirty.clear()
+            self.flushing = False
+        if self.timers.armed and not self.ticking:
+            self.start_ticking()
+        return 0
+
+    def start_ticking(self) -> cython.int:
+        self.ticking = True
+        self.loop.call_later(0.005, self.tick)
+        return 0
+
+    def tick(self) -> None:
+        """Fire due timers; runs every 5 ms while any is armed."""
+        self.ticking = False
+        self.timers.advance(self.touch())
+        self.flush()

@@ -1,0 +1,278 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+# ruff: noqa: F821 (what only the compiled branches use is declared in reactor.pxd)
+# mypy: disable-error-code="name-defined, no-any-return"
+"""The reactor of all data-plane sockets: an edge-triggered epoll set that the loop watches through its one descriptor.
+
+What lives here: dispatch, the clock of a batch, the read buffer that all connections share, descriptors that can be
+closed at any moment. What this must not know: what is read or written, by whom.
+
+Why not the loop's own transports: they cannot tell a reset while reading is paused, cost a Python call and a socket
+object per event, and know no batch, so that each event ends in a write of its own. Registering IN|OUT|RDHUP once,
+edge-triggered, needs no system call to pause and resume a direction: who doesn't read is not asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import select
+from collections.abc import Callable
+from typing import Any
+
+import cython
+
+if not cython.compiled:
+    from mesh.dataplane.syscalls import (
+        close_fd,
+        epoll_add,
+        epoll_close,
+        epoll_delete,
+        epoll_open,
+        epoll_wait,
+        event_key,
+        event_mask,
+        monotonic,
+        reset_fd,
+    )
+
+_log = logging.getLogger(__name__)
+
+# For sockets that carry bytes; `on_event` is then called once per change.
+EDGES: int = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+# The largest read; larger ones did not become faster in measurements, 64 KiB was the slowest size of all.
+MAX_READ = 1_048_576
+_BATCH = 256
+_EVENT_BYTES = 16
+
+
+class Watch:
+    """A descriptor in the set; -1 while there is none. Subclasses override what happens.
+
+    `on_again` runs in the next turn after `Reactor.defer`, also if the descriptor has gone meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.serial = 0
+
+    def on_event(self, mask: cython.uint) -> cython.int:
+        """epoll reported `mask`."""
+        return 0
+
+    def on_again(self) -> cython.int:
+        """The turn that `Reactor.defer` asked for."""
+        return 0
+
+    def on_error(self) -> cython.int:
+        """One of the other two raised; it has been logged. Must leave no descriptor behind."""
+        return 0
+
+
+class Probe(Watch):
+    """A watch that calls a Python function with the mask of each event: for tests and rare events."""
+
+    def __init__(self, action: Callable[[int], object]) -> None:
+        Watch.__init__(self)
+        self.action = action
+
+    def on_event(self, mask: cython.uint) -> cython.int:
+        self.action(mask)
+        return 0
+
+
+class Reactor:
+    """One per event loop; it is in the loop as long as something is watched. `now`: monotonic seconds, of this event.
+
+    `inbox` is free for use by every `on_event`, until it returns. `carried`: octets that relays hold because the kernel
+    did not take them. `clock` is for tests.
+    """
+
+    def __init__(self, loop: Any, clock: Any = None) -> None:
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.inbox = bytearray(0)
+        self.watched = 0
+        self.carried = 0
+        self.busy = False
+        self._clock = clock
+        self._epfd = -1
+        self._events = bytearray(_BATCH * _EVENT_BYTES)
+        self._table: list[Any] = []
+        self._serial = 0
+        self._again: list[Watch] = []
+        self._scheduled = False
+        self.now = monotonic() if clock is None else clock()
+
+    def touch(self) -> cython.double:
+        """Read the clock; whatever enters not through an event starts with this."""
+        self.now = monotonic() if self._clock is None else self._clock()
+        return self.now
+
+    def after_batch(self) -> cython.int:
+        """All events of one batch have been handled."""
+        return 0
+
+    # -- descriptors
+
+    def add(self, watch: Watch, fd: cython.int, mask: cython.uint) -> cython.int:
+        """Report events of `fd` to `watch` from now on; the descriptor is the watch's. OSError: it was not to be had,
+        and is closed."""
+        if self._epfd < 0:
+            self._enter()
+        # What a batch still holds for an earlier owner of the number carries that one's serial number.
+        self._serial = (self._serial + 1) & 0xFFFFFFFF
+        key: cython.ulonglong = cython.cast(cython.ulonglong, self._serial) << 32 | cython.cast(cython.uint, fd)
+        status: cython.int = epoll_add(self._epfd, fd, mask, key)
+        if status < 0:
+            close_fd(fd)
+            self._leave()
+            raise OSError(-status, os.strerror(-status))
+        table: list[Any] = self._table
+        while len(table) <= fd:
+            table.append(None)
+        table[fd] = watch
+        watch.fd = fd
+        watch.serial = self._serial
+        self.watched += 1
+        return 0
+
+    def remove(self, watch: Watch) -> cython.int:
+        """Close the descriptor, which leaves the set by that; nothing happens if there is none.
+
+        Only for descriptors that nobody else holds (a listening socket may be shared: `release`).
+        """
+        fd: cython.int = watch.fd
+        if fd >= 0:
+            self._forget(watch)
+            close_fd(fd)
+        return 0
+
+    def remove_by_reset(self, watch: Watch) -> cython.int:
+        """As `remove`, by RST."""
+        fd: cython.int = watch.fd
+        if fd >= 0:
+            self._forget(watch)
+            reset_fd(fd)
+        return 0
+
+    def release(self, watch: Watch) -> cython.int:
+        """Watch the descriptor no more and hand it out, open; -1 if there is none."""
+        fd: cython.int = watch.fd
+        if fd >= 0:
+            epoll_delete(self._epfd, fd)
+            self._forget(watch)
+        return fd
+
+    def watches(self, fd: cython.int) -> cython.bint:
+        """Whether the descriptor is in the set."""
+        return 0 <= fd < len(self._table) and self._table[fd] is not None
+
+    def _forget(self, watch: Watch) -> cython.int:
+        self._table[watch.fd] = None
+        watch.fd = -1
+        self.watched -= 1
+        if self.watched == 0 and not self.busy:
+            self._schedule()
+        return 0
+
+    # -- turns
+
+    def defer(self, watch: Watch) -> cython.int:
+        """Call `watch.on_again()` after the others have had their turn."""
+        self._again.append(watch)
+        if not self.busy:
+            self._schedule()
+        return 0
+
+    def _schedule(self) -> cython.int:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._on_turn)
+        return 0
+
+    def _on_turn(self) -> None:
+        self._scheduled = False
+        self._on_ready()
+
+    def _on_ready(self) -> None:
+        """The loop saw the epoll descriptor readable, or somebody asked for a turn."""
+        watch: Watch
+        count: cython.int = 0
+        self.touch()
+        self.busy = True
+        try:
+            if self._epfd >= 0:
+                count = epoll_wait(self._epfd, self._events, 0)
+            self._dispatch(count)
+            if self._again:
+                deferred: list[Watch] = self._again
+                self._again = []
+                for watch in deferred:
+                    try:
+                        watch.on_again()
+                    except Exception:
+                        self._failed(watch)
+            self.after_batch()
+        finally:
+            self.busy = False
+            if self._again:
+                self._schedule()
+            if self.watched == 0:
+                self._leave()
+
+    def _dispatch(self, count: cython.int) -> cython.int:
+        watch: Watch
+        key: cython.ulonglong
+        fd: cython.int
+        i: cython.int
+        table: list[Any] = self._table
+        for i in range(count):
+            key = event_key(self._events, i)
+            fd = cython.cast(cython.int, key & 0xFFFFFFFF)
+            watch = table[fd]
+            if watch is None or watch.serial != key >> 32:
+                continue
+            try:
+                watch.on_event(event_mask(self._events, i))
+            except Exception:
+                self._failed(watch)
+        return 0
+
+    def _failed(self, watch: Watch) -> None:
+        _log.exception("a connection failed")
+        try:
+            watch.on_error()
+        except Exception:
+            _log.exception("a failed connection could not be ended")
+
+    def _enter(self) -> None:
+        status: cython.int = epoll_open()
+        if status < 0:
+            raise OSError(-status, os.strerror(-status))
+        self._epfd = status
+        if not len(self.inbox):
+            self.inbox = _unfilled(MAX_READ)
+        self.loop.add_reader(self._epfd, self._on_ready)
+
+    def _leave(self) -> cython.int:
+        if self.watched == 0 and self._epfd >= 0:
+            self.loop.remove_reader(self._epfd)
+            epoll_close(self._epfd)
+            self._epfd = -1
+        return 0
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call at `when`, in terms of `now`, which is right in the callback."""
+        def tick() -> None:
+            self.touch()
+            callback()
+
+        return self.loop.call_later(max(when - self.now, 0.0), tick)
+
+
+def _unfilled(size: int) -> bytearray:
+    """A buffer whose pages are not resident before they are used."""
+    if cython.compiled:
+        return PyByteArray_FromStringAndSize(cython.NULL, size)
+    else:
+        return bytearray(size)
