@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.machinery
+import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,32 @@ def read_corpus(name: str) -> list[bytes]:
     return [
         line.encode("ascii").decode("unicode_escape").encode("latin-1") for line in lines if not line.startswith("#")
     ]
+
+
+def mutated(name: str, count: int) -> list[bytes]:
+    """Inputs that nobody has seen, made of the corpus as the fuzzer would, but not led; always the same."""
+    target, rng = load(name), random.Random(name)
+    pool = [*read_corpus(name), *target.seeds()]
+
+    def native(data: bytes) -> bytes:
+        octets = bytearray(data)
+        for _ in range(rng.choice((1, 1, 3))):
+            at = rng.randrange(len(octets) + 1)
+            if rng.random() < 0.3 or at == len(octets):
+                octets[at:at] = rng.choice((b"\0", rng.randbytes(1), *target.TOKENS))
+            elif rng.random() < 0.2:
+                del octets[at : at + rng.choice((1, 4))]
+            else:
+                octets[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        return bytes(octets)
+
+    inputs = []
+    for _ in range(count):
+        data = rng.choice(pool)
+        for _ in range(rng.choice((1, 2, 5))):
+            data = target.mutate(data, rng, native) if hasattr(target, "mutate") else native(data)
+        inputs.append(data[: target.MAX_LEN])
+    return inputs
 
 
 def write_corpus(name: str, inputs: set[bytes]) -> int:

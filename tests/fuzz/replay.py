@@ -1,4 +1,4 @@
-"""Run inputs through a target without a fuzzer: `replay.py [--plain] NAME [FILE...]`, or `--digests NAME...`.
+"""Run inputs through a target without a fuzzer: `replay.py [--plain] NAME [FILE...]`, `--digests NAME...`.
 
 Without files: the checked-in corpus. `--digests` prints what came of each input of the corpora in a few octets, so that
 two ways to run the codecs can be compared; `--learnt` takes what the last runs of the fuzzer left; `--plain` runs the
@@ -19,6 +19,9 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--digests", action="store_true")
     parser.add_argument("--learnt", action="store_true")
+    parser.add_argument(
+        "--mutated", type=int, default=0, metavar="N", help="and N mutations of the corpus, always the same"
+    )
     parser.add_argument("name", choices=harness.TARGETS)
     parser.add_argument("rest", nargs="*")
     options = parser.parse_args()
@@ -32,6 +35,7 @@ def main() -> None:
             inputs = [(file, Path(file).read_bytes()) for file in options.rest]
         else:
             inputs = [(str(number), data) for number, data in enumerate(harness.read_corpus(name))]
+        inputs += [(f"mutated-{number}", data) for number, data in enumerate(harness.mutated(name, options.mutated))]
         for place, data in inputs:
             if options.digests:
                 print(name, place, harness.digest(target.run(data)), flush=True)

@@ -1,4 +1,4 @@
-"""The inputs that fuzzing found worth keeping: what each target promises holds for them, compiled or not."""
+"""Inputs that fuzzing found worth keeping, and mutations of them: what each target promises holds, compiled or not."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ FUZZ = Path(__file__).parents[2] / "fuzz"
 sys.path.insert(0, str(FUZZ))
 import harness  # noqa: E402
 
+MUTATED = 100  # of each target
 UNCACHED = {"client_hello", "detect", "grpc", "huffman", "proxy_protocol", "tracecontext"}
 
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[subprocess.Popen[str]]:
     """The same, uncompiled, in a process of its own, which runs beside the tests."""
-    command = [sys.executable, str(FUZZ / "replay.py"), "--plain", "--digests", *harness.TARGETS]
+    replay = str(FUZZ / "replay.py")
+    command = [sys.executable, replay, "--plain", "--digests", "--mutated", str(MUTATED), *harness.TARGETS]
     environment = {**os.environ, "PYTHONPATH": str(harness.ROOT)}
     with subprocess.Popen(command, cwd=harness.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as process:  # fmt: skip
@@ -42,7 +44,7 @@ def test_what_a_target_promises_holds_for_its_corpus(name: str, compiled: dict[s
     inputs = harness.read_corpus(name)
     assert inputs, f"tests/corpus/{name}.txt has none: make fuzz FUZZ_TARGETS={name} FUZZ_ARGS=--save"
     compiled[name] = []
-    for data in inputs:
+    for data in inputs + harness.mutated(name, MUTATED):
         try:
             compiled[name].append(harness.digest(target.run(data)))
         except Exception:
@@ -76,11 +78,14 @@ def test_nothing_of_it_stays_in_memory(name: str) -> None:
 def test_uncompiled_codecs_make_the_same_of_it(plain: subprocess.Popen[str], compiled: dict[str, list[str]]) -> None:
     said, errors = plain.communicate(timeout=120)
     assert plain.returncode == 0, f"{said[-200:]}\n{errors}"
+    told: dict[str, list[str]] = {}
     for line in said.splitlines():
-        name, number, digest = line.split()
-        if name in compiled:
-            text = harness.escape(harness.read_corpus(name)[int(number)])
-            assert compiled[name][int(number)] == digest, f"replay.py with and without --plain: {name} {text}"
+        name, _, digest = line.split()
+        told.setdefault(name, []).append(digest)
+    for name, digests in compiled.items():
+        inputs = harness.read_corpus(name) + harness.mutated(name, MUTATED)
+        for data, ours, theirs in zip(inputs, digests, told[name], strict=True):
+            assert ours == theirs, f"replay.py with and without --plain: {name} {harness.escape(data)}"
 
 
 def test_every_target_says_first_what_it_promises() -> None:
