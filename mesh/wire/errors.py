@@ -36,8 +36,17 @@ class HeaderListTooLarge(WireError):
     """A header list is larger than we announced. The compression state is in step: only the stream is lost."""
 
 
+class Malformed(WireError):
+    """A message of HTTP/1.1 that can't be taken; `status` is the answer to a request that is one."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
 class ConnectionError_(WireError):
-    """The peer broke HTTP/2 so that the connection must end; a GOAWAY with `code` is queued in the output already."""
+    """The peer broke the protocol so that the connection must end; GOAWAY with `code`, or the answer, is queued."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{CODE_NAMES.get(code, code)}: {reason}")

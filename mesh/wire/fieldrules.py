@@ -30,6 +30,17 @@ NOT_DELIVERED: int = 15
 REASON: int = 16
 HOST: int = 17
 TE: int = 18
+# What only HTTP/1.1 asks about.
+CONNECTION: int = 19
+KEEP_ALIVE: int = 20
+PROXY_CONNECTION: int = 21
+TRANSFER_ENCODING: int = 22
+UPGRADE: int = 23
+HTTP2_SETTINGS: int = 24
+EXPECT: int = 25
+COOKIE: int = 26
+WEBSOCKET_KEY: int = 27
+WEBSOCKET_ACCEPT: int = 28
 
 KINDS: dict[bytes, int] = {
     b":method": METHOD,
@@ -50,6 +61,16 @@ KINDS: dict[bytes, int] = {
     b"mesh-reason": REASON,
     b"host": HOST,
     b"te": TE,
+    b"connection": CONNECTION,
+    b"keep-alive": KEEP_ALIVE,
+    b"proxy-connection": PROXY_CONNECTION,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
+    b"http2-settings": HTTP2_SETTINGS,
+    b"expect": EXPECT,
+    b"cookie": COOKIE,
+    b"sec-websocket-key": WEBSOCKET_KEY,
+    b"sec-websocket-accept": WEBSOCKET_ACCEPT,
 }
 # RFC 9113, section 8.2.2; `te` is allowed with the one value "trailers".
 CONNECTION_SPECIFIC: frozenset[bytes] = frozenset(

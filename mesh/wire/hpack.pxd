@@ -33,7 +33,7 @@ cdef class Head:
     cdef readonly str request_problem
     cdef readonly str response_problem
     cdef readonly str trailers_problem
-    cdef public object tag
+    cdef object form
     cdef bytes encoded
     cdef unsigned long long hash
     cdef object dropped_names

@@ -8,8 +8,8 @@ A call differs from the one before in `traceparent`, `tracestate` and `grpc-time
 So these three are cut out of the section while it is decoded (`Block`), and the rest is looked up: the octets up to
 the first of the three, if no dynamic table is involved; else each literal by the octets that came in (no Huffman
 decoding, no new object), and the section by the sequence of its fields. Equal sections are then one `Head` object,
-with its validation, its own encoding and its owner's `tag` (a route decision) hanging on it, whatever happened to the
-dynamic table. The caches are shared by the process, two-way associative (the less recently used of two makes room)
+with its validation, its own encoding and its `form` (what `h1_write` makes of it) hanging on it, whatever happened to
+the dynamic table. The caches are shared by the process, two-way associative (the less recently used of two makes room)
 and bounded.
 """
 
@@ -97,7 +97,7 @@ class Head:
     request_problem: str | None
     response_problem: str | None
     trailers_problem: str | None
-    tag: Any
+    form: Any
     encoded: bytes
     hash: int
     dropped_names: AbstractSet[bytes] | None
@@ -535,7 +535,7 @@ def new_head(fields: list[Any]) -> Head:
     head.content_length = -1
     head.grpc_message = head.reason = None
     head.request_problem = head.response_problem = head.trailers_problem = None
-    head.tag = head.dropped_names = head.dropped = None
+    head.form = head.dropped_names = head.dropped = None
     head.encoded = b""
     head.hash = 0
     head.examine()

@@ -38,6 +38,19 @@ def equal_at(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.
         return bytes(memoryview(buf)[start : start + n]) == octets
 
 
+def find_octet(buf: bytearray, octet: cython.int, start: cython.Py_ssize_t,
+               end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """Where `octet` stands first in `buf[start:end]`, or -1. IndexError outside the buffer."""
+    if start < 0 or start > end or end > len(buf):
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        base: cython.p_char = PyByteArray_AS_STRING(buf)
+        found: cython.p_char = cython.cast(cython.p_char, memchr(base + start, octet, end - start))
+        return -1 if found == cython.NULL else found - base
+    else:
+        return buf.find(octet, start, end)
+
+
 def hash_at(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed: cython.ulonglong) -> cython.ulonglong:
     """A 64-bit hash of `n` octets for bounded caches. A plain run has another one; it never leaves the process."""
     if start < 0 or n < 0 or n > len(buf) - start:

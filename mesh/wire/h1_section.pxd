@@ -1,0 +1,39 @@
+from mesh.wire.fieldrules cimport (
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HTTP2_SETTINGS, KEEP_ALIVE, OTHER, PROXY_CONNECTION, TE,
+    TRANSFER_ENCODING, UPGRADE, WEBSOCKET_KEY, digits)
+from mesh.wire.fields cimport Field, Name, intern_field, intern_literal, intern_name, new_field, new_name
+from mesh.wire.h1_syntax cimport LOWER, is_token, lower_token, members
+from mesh.wire.octets cimport copy_octets, find_octet, octets_of, put_octets
+
+cdef bytearray SCRATCH
+cdef int MAX_LITERAL
+cdef frozenset FORBIDDEN_TRAILERS
+cdef tuple PER_CALL_NAMES
+cdef frozenset HARMLESS
+cdef Field TE_TRAILERS
+
+cdef class Section:
+    cdef bint trailers
+    cdef public list fields
+    cdef readonly bytes host
+    cdef readonly long long length
+    cdef readonly set options
+    cdef readonly list codings
+    cdef readonly list protocols
+    cdef readonly bint te_trailers
+    cdef readonly bint expects
+    cdef readonly bytes key
+    cdef readonly int keep_alive
+    cdef readonly int forgets
+    cpdef int read(self, bytearray buf, Py_ssize_t at, Py_ssize_t end) except -1
+    cdef int line(self, bytearray buf, Py_ssize_t at, Py_ssize_t end) except -1
+    cdef int special(self, int kind, Field field) except -1
+    cdef int content_length(self, Field field) except -1
+    cdef int trailer(self, Field field) except -1
+    cdef int drop_nominated(self) except -1
+
+cpdef str value_problem_of(bytes value)
+cpdef int timeout_of(bytes value) except -1
+cdef Py_ssize_t put_length(bytearray out, Py_ssize_t at, Py_ssize_t n) except -1
+cpdef Field field_of(bytearray buf, Py_ssize_t at, Py_ssize_t n_name, Py_ssize_t start, Py_ssize_t n_value)
+cpdef Field field_named(Name ref, bytes value)

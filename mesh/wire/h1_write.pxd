@@ -1,0 +1,32 @@
+from mesh.wire.fieldrules cimport (
+    CONTENT_LENGTH, COOKIE, HOST, HTTP2_SETTINGS, METHOD, STATUS, TE, WEBSOCKET_ACCEPT, WEBSOCKET_KEY)
+from mesh.wire.fields cimport Field
+from mesh.wire.h1_section cimport FORBIDDEN_TRAILERS
+from mesh.wire.h1_syntax cimport authority_problem, method_problem, path_problem
+from mesh.wire.hpack cimport Head
+
+cdef dict REASONS
+cdef int TRAILERS
+cdef int RESPONSE
+cdef int REQUEST
+cdef frozenset WITH_CONTENT
+cdef bytes GUID
+
+cdef class Form:
+    cdef readonly int kind
+    cdef readonly bytes start
+    cdef readonly bytes lines
+    cdef readonly bytes length
+    cdef readonly str problem
+    cdef readonly bint with_content
+    cdef readonly bint tunnel
+    cdef readonly bytes protocol
+    cdef readonly bint has_key
+    cdef readonly bint has_accept
+
+cpdef Form form_of(Head head)
+cdef Form new_form(Head head)
+cdef str request_line(Form form, Head head)
+cdef int write_fields(Form form, Head head) except -1
+cpdef bytes refusal(int status)
+cpdef bytes accept_of(bytes key)
