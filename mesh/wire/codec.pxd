@@ -24,6 +24,8 @@ cdef class Codec(Output):
     cdef readonly bint textual
     cdef public bint closed
     cdef public int ending
+    cdef public bint deferred
+    cdef public dict counts
     cdef public double now
     cdef int open_streams(self) except -1
     cpdef int start(self) except -1
@@ -31,6 +33,10 @@ cdef class Codec(Output):
     cpdef bint receive_eof(self) except -1
     cpdef bint reading(self) except -1
     cpdef list all_streams(self)
+    cpdef double oldest_unfinished(self) except -1
+    cpdef list slow_streams(self)
+    cpdef int end(self) except -1
+    cpdef int count(self, str cause) except -1
     cpdef int drain(self) except -1
     cpdef bint settled(self) except -1
     cpdef bint can_open(self) except -1
@@ -39,5 +45,8 @@ cdef class Codec(Output):
     cpdef bytes field(self, bytes name, bytes value)
     cpdef Py_ssize_t sendable(self, StreamState stream) except -1
     cpdef int send_data(self, StreamState stream, object buf, Py_ssize_t start, Py_ssize_t n, bint end) except -1
+    cpdef int wait(self, StreamState stream) except -1
+    cpdef int serve(self) except -1
+    cpdef Py_ssize_t waiters(self) except -1
     cpdef int release(self, StreamState stream, int credit) except -1
     cpdef int reset(self, StreamState stream, unsigned int code) except -1

@@ -70,7 +70,9 @@ class Codec(Output):
     `now`: monotonic seconds, which the shell sets before `receive`. `closed` is set by a connection error, and may be
     set by the shell: nothing is sent or received any more. `textual`: fields that are added to a section are lines of
     text and not HPACK literals. `ending`: STAYS; CLOSES, the shell closes the connection once the output is written;
-    ABORTS, the shell ends it at once, so that the peer does not take a part for the whole.
+    ABORTS, the shell ends it at once, so that the peer does not take a part for the whole. `deferred`: `receive` has
+    stopped before the end though it could go on, for the others' sake: the shell calls it again, in another turn of the
+    loop. `counts`: how often what happened, by reason code, None for nothing; a shell may give all its connections one.
     """
 
     def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None, textual: cython.bint) -> None:
@@ -80,6 +82,8 @@ class Codec(Output):
         self.textual: bool = textual
         self.closed: bool = False
         self.ending: int = 0
+        self.deferred: bool = False
+        self.counts: dict[str, int] | None = None
         self.now: float = 0.0
 
     @property
@@ -117,6 +121,26 @@ class Codec(Output):
     def all_streams(self) -> list[Any]:
         """The open streams."""
         raise NotImplementedError
+
+    def oldest_unfinished(self) -> cython.double:
+        """Since when the peer has been at a header section (its first octets and SETTINGS too); 0: it is at none."""
+        return 0.0
+
+    def slow_streams(self) -> list[Any]:
+        """(stream, reason code) of those whose peer has hardly moved since the last call; for the shell's timer."""
+        return []
+
+    def end(self) -> cython.int:
+        """The connection is gone. The last call."""
+        self.closed = True
+        return 0
+
+    def count(self, cause: str) -> cython.int:
+        """Note that this happened."""
+        if self.counts is None:
+            self.counts = {}
+        self.counts[cause] = self.counts.get(cause, 0) + 1
+        return 0
 
     def drain(self) -> cython.int:
         """Leave without losing a request: no new ones after those the peer may have sent already."""
@@ -161,6 +185,21 @@ class Codec(Output):
         StreamStateError: more than `sendable`, before the headers, or after our own end.
         """
         raise NotImplementedError
+
+    def wait(self, stream: StreamState) -> cython.int:
+        """`stream` has more data than may be sent now: `on_writable` tells it when it is its turn."""
+        return 0
+
+    def serve(self) -> cython.int:
+        """Give those that wait their turns, by `on_writable`; for the shell, when a window grew or the kernel took all.
+
+        No turns are given while much output waits: call it again once that is written.
+        """
+        return 0
+
+    def waiters(self) -> cython.Py_ssize_t:
+        """How many streams wait for their turn."""
+        return 0
 
     def release(self, stream: StreamState | None, credit: cython.int) -> cython.int:
         """`credit` octets told by `on_data` have been consumed. The stream may be dead."""

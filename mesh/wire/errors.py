@@ -46,12 +46,17 @@ class Malformed(WireError):
 
 
 class ConnectionError_(WireError):
-    """The peer broke the protocol so that the connection must end; GOAWAY with `code`, or the answer, is queued."""
+    """The peer broke the protocol so that the connection must end; GOAWAY with `code`, or the answer, is queued.
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"{CODE_NAMES.get(code, code)}: {reason}")
+    `cause`: a reason code for logs and counters: one of `mesh.wire.limits`, or else the name of the code.
+    """
+
+    def __init__(self, code: int, reason: str, cause: str = "") -> None:
+        name = CODE_NAMES.get(code, str(code))
+        super().__init__(f"{name}: {reason}")
         self.code = code
         self.reason = reason
+        self.cause = cause or name.lower()
 
 
 class StreamStateError(WireError):

@@ -15,25 +15,28 @@ from typing import Any, NamedTuple
 import cython
 
 from mesh.wire.codec import Handler, Stream
-from mesh.wire.errors import ConnectionError_, HeaderListTooLarge, HpackError, StreamStateError
+from mesh.wire.control import ControlSide
+from mesh.wire.errors import HeaderListTooLarge, HpackError, StreamStateError
 from mesh.wire.frames import PREFACE
-from mesh.wire.hpack import Block, Decoder, Encoder, Head, literal
-from mesh.wire.limits import MAX_CONTINUATIONS, RAPID_RESET_AGE, Allowance, Settings
-from mesh.wire.sending import SendingSide
+from mesh.wire.hpack import Block, Head, literal
+from mesh.wire.limits import (
+    FLOOD_CONTINUATION,
+    FLOOD_EMPTY_DATA,
+    FLOOD_USELESS_FRAMES,
+    HEADER_BLOCK,
+    HEADER_LIST,
+    REFUSED_STREAMS,
+    SLOW_BODY,
+    STALLED_WINDOW,
+    Allowance,
+    Limits,
+    Settings,
+)
 from mesh.wire.streams import StreamState
 
 if not cython.compiled:
     from mesh.wire.octets import equal_at, octets_of
-    from mesh.wire.sending import DRAIN_PING
-    from mesh.wire.streams import ENDED, OWN_RESET, PEER_RESET, word_at
-
-MAX_FRAME: int = 16384  # our SETTINGS_MAX_FRAME_SIZE: the initial value, never changed
-MAX_WINDOW: int = 2147483647
-# Octets of a header block in several frames: twice the header list, as in Go's net/http2, so that one that is merely
-# too large costs its stream (HeaderListTooLarge) and not the connection with everybody else's.
-MAX_BLOCK: int = 131072
-CONTINUATIONS: int = MAX_CONTINUATIONS
-RAPID: float = RAPID_RESET_AGE
+    from mesh.wire.streams import ENDED, OWN_RESET, word_at
 
 
 class Statistics(NamedTuple):
@@ -47,9 +50,9 @@ class Statistics(NamedTuple):
     data_sent: int
 
 
-class Connection(SendingSide):
-    """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Settings` for what
-    is announced.
+class Connection(ControlSide):
+    """One HTTP/2 connection in one role. See `FrameWriter` for output, `SendingSide` for sending, `Windows` for what
+    may be received, `Settings` for what is announced and `Limits` for how far a peer may go.
 
     `now`: monotonic seconds, which the shell sets before `receive` so that the limits per second mean seconds.
     `closed` is set by a connection error, and may be set by the shell: nothing is sent or received any more. `active`
@@ -60,54 +63,30 @@ class Connection(SendingSide):
                  settings: Settings | None = None) -> None:
         if settings is None:
             settings = Settings()
-        SendingSide.__init__(self, client, handler, dirty, settings)
-        self.settings: Settings = settings
-        self.encoder: Encoder = Encoder()
-        self.decoder: Decoder = Decoder(4096, settings.max_header_list + settings.list_tolerance)
-        self.peer_goaway: bool = False
-        self.peer_max_streams: int = 100 if client else 0  # until its SETTINGS are here; RFC 9113 recommends no less
-        self.settings_received: bool = False
-        self.settings_acknowledged: bool = False
+        ControlSide.__init__(self, client, handler, dirty, settings)
+        limits: Limits = settings.limits
         self.max_streams: int = settings.max_concurrent_streams
+        self.max_frame: int = settings.max_frame
         self.connect_protocol: bool = settings.connect_protocol
-        self.next_id: int = 1
-        self.highest_id: int = 0  # of the peer's streams, those that came after our GOAWAY too
-        self.peer_window: int = 65535
-        # Until our SETTINGS are acknowledged the peer may go by the initial 65,535.
-        self.stream_window: int = max(65535, settings.initial_window)
         self.preface_due: bool = not client
         self.fragment: bytearray | None = None
         self.fragment_id: int = 0
         self.fragment_flags: int = 0
         self.fragments: int = 0
-        self.reads: int = 0
-        self.opened: int = 0
-        self.peer_resets: int = 0
+        self.max_fragments: int = limits.continuations
+        self.max_block: int = limits.header_block
+        self.fresh: int = 0  # requests of this read
+        self.max_fresh: int = limits.requests_per_pass
         self.data_received: int = 0
-        self.settings_frames: Allowance = Allowance(50, 50)
-        self.empties: Allowance = Allowance(100, 100)
-        self.forced_resets: Allowance = Allowance(200, 10)
+        self.least_progress: int = limits.progress_octets
+        self.empties: Allowance = Allowance(limits.empty_data, limits.empty_data)
+        self.refused: Allowance = Allowance(max(limits.refused_streams, settings.max_concurrent_streams),
+                                            limits.refused_streams)
 
     # -- what the shell calls
 
     def open_streams(self) -> cython.int:
         return self.table.count
-
-    def start(self) -> cython.int:
-        """Queue the preface: SETTINGS, and the connection's receive window."""
-        settings: Any = self.settings
-        pairs: list[Any] = [(4, settings.initial_window), (6, settings.max_header_list)]
-        if self.client:
-            self.put(PREFACE)
-            pairs.append((2, 0))
-        else:
-            pairs.append((3, settings.max_concurrent_streams))
-            if self.connect_protocol:
-                pairs.append((8, 1))
-        self.settings_frame(pairs)
-        if self.recv_window > 65535:
-            self.word_frame(8, 0, self.recv_window - 65535)
-        return 0
 
     def receive(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Take the octets `buf[:n]`; how many are used up. The rest is the beginning of a frame: keep it, and add to
@@ -120,8 +99,13 @@ class Connection(SendingSide):
         if self.closed:
             return n
         self.reads += 1
+        self.fresh = 0
+        self.deferred = False
         at: cython.Py_ssize_t = 0
         length: cython.Py_ssize_t
+        kind: cython.int
+        flags: cython.int
+        stream_id: cython.uint
         if self.preface_due:
             length = min(n, 24)
             if not equal_at(buf, 0, PREFACE[:length]):
@@ -132,15 +116,65 @@ class Connection(SendingSide):
             at = 24
         while n - at >= 9:
             length = (buf[at] << 16) | (buf[at + 1] << 8) | buf[at + 2]
-            if length > MAX_FRAME:
+            if length > self.max_frame:
                 self.fail(6, "frame over SETTINGS_MAX_FRAME_SIZE")
+            kind = buf[at + 3]
+            flags = buf[at + 4]
+            stream_id = word_at(buf, at + 5) & 0x7FFFFFFF
+            if kind > 1 or self.fragment is not None or not self.settings_received or stream_id & 1 == 0:
+                self.judge(kind, flags, stream_id, length)
             if n - at - 9 < length:
+                self.keep_time(kind != 0, at > 0)  # DATA may be slow
+                return at
+            if kind == 0:
+                self.on_data_frame(flags, stream_id, buf, at + 9, length)
+            elif kind > 1:
+                self.on_frame(kind, flags, stream_id, buf, at + 9, length)
+            elif self.fresh < self.max_fresh:
+                self.on_headers_frame(flags, stream_id, buf, at + 9, length)
+            else:
+                self.deferred = True
                 break
-            self.on_frame(buf[at + 3], buf[at + 4], word_at(buf, at + 5) & 0x7FFFFFFF, buf, at + 9, length)
             at += 9 + length
             if self.closed:
                 return n
+        self.keep_time(at < n and not self.deferred, at > 0)
         return at
+
+    def keep_time(self, partial: cython.bint, moved: cython.bint) -> cython.int:
+        """Note since when the peer has been at the frame that is not complete, and at its header section."""
+        if not partial:
+            self.partial = 0.0
+        elif moved or self.partial == 0.0:
+            self.partial = self.now
+        if self.settings_received and self.fragment is None:
+            self.begun = 0.0
+        return 0
+
+    def oldest_unfinished(self) -> cython.double:
+        """Since when the peer has been at a header section (its preface and SETTINGS too); 0: it is at none."""
+        if self.begun == 0.0 or 0.0 < self.partial < self.begun:
+            return self.partial
+        return self.begun
+
+    def slow_streams(self) -> list[Any]:
+        """(stream, reason code) of those whose peer moved less than `Limits.progress_octets` since the last call.
+
+        Of a request in the middle of the body that its content-length promises, and of a stream whose data waited to be
+        taken at the last call and still does. Others may be silent as long as they like: gRPC streams are.
+        """
+        stream: Stream
+        slow: list[Any] = []
+        for stream in self.table.streams():
+            if stream.marked >= 0 and stream.received + stream.sent - stream.marked < self.least_progress:
+                if stream.waits:
+                    slow.append((stream, STALLED_WINDOW))
+                elif not self.client and stream.expected > 0 and stream.recv_window > 0:
+                    slow.append((stream, SLOW_BODY))
+            stream.marked = -1
+            if stream.waits or stream.expected > 0:
+                stream.marked = stream.received + stream.sent
+        return slow
 
     def can_open(self) -> cython.bint:
         """Client: True if the peer takes one more stream now."""
@@ -166,14 +200,22 @@ class Connection(SendingSide):
         stream.headers_sent = True
         stream.local_closed = end
         self.table.add(stream)
-        self.updates.give(2)
         self.headers_frames(stream.id, header_block, end)
+        if self.next_id >= 0x7FFFFFFF:  # RFC 9113, section 5.1.1: a new connection is needed
+            self.handler.on_goaway(stream.id, 0, b"stream ids used up")
         return stream
 
     def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
-        return self.open(owner, self.encoder.encode(head) + extra, end, head.method == b"HEAD")
+        if head.protocol is not None and not self.peer_connect_protocol:  # RFC 8441, section 3
+            raise StreamStateError("extended CONNECT was not announced")
+        stream: Stream = self.open(owner, self.encoder.encode(head) + extra, end, head.method == b"HEAD")
+        if head.scheme is None or head.protocol is not None:
+            stream.tunnel = 1
+        return stream
 
     def send_head(self, stream: StreamState, head: Head, extra: bytes, end: cython.bint) -> cython.int:
+        if stream.tunnel == 1 and 200 <= head.status < 300:
+            stream.tunnel = 2
         return self.send_headers(stream, self.encoder.encode(head) + extra if extra else self.encoder.encode(head), end)
 
     def settled(self) -> cython.bint:
@@ -193,47 +235,58 @@ class Connection(SendingSide):
 
     # -- frames
 
-    def on_frame(self, kind: cython.int, flags: cython.int, stream_id: cython.uint, buf: bytearray,
-                 start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.int:
-        """One whole frame whose payload is `buf[start:start + n]`."""
+    def judge(self, kind: cython.int, flags: cython.int, stream_id: cython.uint, n: cython.Py_ssize_t) -> cython.int:
+        """What is wrong with a frame, as far as its header tells: said before the rest of it is here."""
         if self.fragment is not None and kind != 9:
             return self.fail(1, "header block interrupted")
         if not self.settings_received and kind != 4:
             return self.fail(1, "first frame is not SETTINGS")
         if kind == 0:
-            return self.on_data_frame(flags, stream_id, buf, start, n)
+            return self.fail(1, "DATA on stream 0") if stream_id == 0 else 0
         if kind == 1:
-            return self.on_headers_frame(flags, stream_id, buf, start, n)
+            return self.fail(1, "HEADERS on an even stream id") if stream_id & 1 == 0 else 0
+        if kind == 8 or kind == 3:
+            return self.fail(6, "WINDOW_UPDATE or RST_STREAM is not 4 octets") if n != 4 else 0
+        if kind == 9:
+            if self.fragment is None or stream_id != self.fragment_id:
+                return self.fail(1, "CONTINUATION without its HEADERS")
+            return 0
+        if kind == 5:
+            return self.fail(1, "PUSH_PROMISE")
+        if kind == 2 or kind > 9:
+            return 0
+        if kind == 6 and n != 8:
+            return self.fail(6, "PING is not 8 octets")
+        if stream_id:
+            return self.fail(1, "frame of the connection on a stream")
+        if kind == 4:
+            if flags & 1 and n:
+                return self.fail(6, "SETTINGS acknowledgement with a payload")
+            return self.fail(6, "SETTINGS is not a multiple of 6 octets") if n % 6 else 0
+        return self.fail(6, "GOAWAY is shorter than 8 octets") if kind == 7 and n < 8 else 0
+
+    def on_frame(self, kind: cython.int, flags: cython.int, stream_id: cython.uint, buf: bytearray,
+                 start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.int:
+        """One whole frame other than DATA and HEADERS: its payload is `buf[start:start + n]`, its header is judged."""
         if kind == 8:
-            if n != 4:
-                return self.fail(6, "WINDOW_UPDATE is not 4 octets")
             return self.on_window_update(stream_id, word_at(buf, start) & 0x7FFFFFFF)
         if kind == 9:
             return self.on_continuation(flags, stream_id, buf, start, n)
         if kind == 3:
-            if n != 4:
-                return self.fail(6, "RST_STREAM is not 4 octets")
             return self.on_reset_frame(stream_id, word_at(buf, start))
         if kind == 2:
             return self.on_priority(stream_id, 0 if n != 5 else word_at(buf, start) & 0x7FFFFFFF, n)
-        if kind > 9:
-            return 0  # RFC 9113, section 4.1: ignore what is unknown
-        if kind == 5:
-            return self.fail(1, "PUSH_PROMISE")
-        if stream_id:
-            return self.fail(1, "frame of the connection on a stream")
         if kind == 4:
             return self.on_settings_frame(flags, buf, start, n)
+        if kind == 6:
+            return self.on_ping(flags, octets_of(buf, start, 8))
         if kind == 7:
             return self.on_goaway_frame(buf, start, n)
-        if n != 8:
-            return self.fail(6, "PING is not 8 octets")
-        return self.on_ping(flags, octets_of(buf, start, 8))
+        # RFC 9113, section 4.1: ignore what is unknown
+        return self.spend(self.useless, FLOOD_USELESS_FRAMES, self.ended)
 
     def on_data_frame(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
                       n: cython.Py_ssize_t) -> cython.int:
-        if stream_id == 0:
-            return self.fail(1, "DATA on stream 0")
         credit: cython.Py_ssize_t = n
         end: cython.bint = flags & 1
         if flags & 8:
@@ -243,13 +296,17 @@ class Connection(SendingSide):
             start += 1
             if n < 0:
                 return self.fail(1, "padding longer than the frame")
+        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
+        if stream is None and self.idle(stream_id):
+            return self.fail(1, "DATA on an idle stream")
         self.recv_window -= credit
         if self.recv_window < 0:
             return self.fail(3, "DATA past the connection's window")
-        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
+        self.held += credit
+        self.memory.held += credit
         if stream is None:
-            if self.idle(stream_id):
-                return self.fail(1, "DATA on an idle stream")
+            if n == 0:
+                self.spend(self.empties, FLOOD_EMPTY_DATA)
             self.release(None, credit)
             return self.stray(stream_id, False)
         code: cython.uint = 0
@@ -268,17 +325,18 @@ class Connection(SendingSide):
             self.release(None, credit)
             return self.stream_error(stream, code)
         self.data_received += n
+        stream.received += n
         if end:
             self.close_remote(stream)
         elif n == 0:
-            self.spend(self.empties, "empty DATA")
+            self.spend(self.empties, FLOOD_EMPTY_DATA)
             return self.release(stream, credit)
+        if self.recv_window < self.low_water:
+            self.top_up()
         return self.handler.on_data(stream, buf, start, n, credit, end)
 
     def on_headers_frame(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
                          n: cython.Py_ssize_t) -> cython.int:
-        if stream_id & 1 == 0:
-            return self.fail(1, "HEADERS on an even stream id")
         end: cython.Py_ssize_t = start + n
         if flags & 8:
             if n == 0:
@@ -299,16 +357,19 @@ class Connection(SendingSide):
         self.fragment_id = stream_id
         self.fragment_flags = flags
         self.fragments = 0
+        self.begun = self.now
         return 0
 
     def on_continuation(self, flags: cython.int, stream_id: cython.uint, buf: bytearray, start: cython.Py_ssize_t,
                         n: cython.Py_ssize_t) -> cython.int:
         block: bytearray | None = self.fragment
-        if block is None or stream_id != self.fragment_id:
-            return self.fail(1, "CONTINUATION without its HEADERS")
+        if block is None:
+            return 0
         self.fragments += 1
-        if self.fragments > CONTINUATIONS or len(block) + n > MAX_BLOCK:
-            return self.fail(11, "header block in too many octets or frames")
+        if self.fragments > self.max_fragments:
+            return self.fail(11, "header block in too many frames", FLOOD_CONTINUATION)
+        if len(block) + n > self.max_block:
+            return self.fail(11, "header block of too many octets", HEADER_BLOCK)
         block += octets_of(buf, start, n)
         if flags & 4:
             self.fragment = None
@@ -327,6 +388,7 @@ class Connection(SendingSide):
         except HeaderListTooLarge:
             block = Block.__new__(Block)
             code = 11
+            self.count(HEADER_LIST)
         stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
         if stream is None:
             if not self.idle(stream_id):
@@ -336,6 +398,8 @@ class Connection(SendingSide):
             return self.on_request(stream_id, block, flags & 1, code)
         if stream.remote_closed:
             code = 5
+        elif stream.tunnel == 2:  # RFC 9113, section 8.5
+            code = 1
         if code:
             return self.stream_error(stream, code)
         return self.on_section(stream, block, flags & 1)
@@ -344,7 +408,9 @@ class Connection(SendingSide):
                    code: cython.uint) -> cython.int:
         """Server: a new stream. `code` is why it is refused already, or 0."""
         self.highest_id = stream_id
+        self.fresh += 1
         if self.local_goaway:
+            self.spend(self.refused, REFUSED_STREAMS)
             return self.table.remember(stream_id, OWN_RESET)
         self.last_peer_id = stream_id
         head: Head
@@ -356,6 +422,8 @@ class Connection(SendingSide):
         if code:
             return self.refuse(stream_id, code)
         if cython.cast(cython.uint, self.table.count) >= self.max_streams:
+            self.spend(self.refused, REFUSED_STREAMS)
+            self.answer()
             self.own_resets += 1
             self.word_frame(3, stream_id, 7)
             return self.table.remember(stream_id, OWN_RESET)
@@ -364,9 +432,11 @@ class Connection(SendingSide):
         stream.headers_received = True
         stream.remote_closed = end
         stream.expected = head.content_length
+        if head.scheme is None or head.protocol is not None:  # only a CONNECT is so
+            stream.tunnel = 1
+            stream.expected = -1
         self.opened += 1
         self.table.add(stream)
-        self.updates.give(2)  # gRPC core sends one per stream it opens; the same two as in Envoy's limit
         return self.handler.on_headers(stream, block, end)
 
     def on_section(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
@@ -380,7 +450,11 @@ class Connection(SendingSide):
                 return self.stream_error(stream, 1)
             if head.status >= 200:
                 stream.headers_received = True
-                if not stream.head_request and head.status != 304:
+                if stream.tunnel and head.status < 300:
+                    stream.tunnel = 2  # RFC 9110, section 9.3.6: no content, so that content-length says nothing
+                elif stream.head_request or head.status == 304 or head.status == 204:
+                    stream.expected = 0  # RFC 9110, section 6.4.1: whatever content-length says
+                else:
                     stream.expected = head.content_length
             if end and (head.status < 200 or stream.expected > 0):
                 return self.stream_error(stream, 1)
@@ -388,178 +462,20 @@ class Connection(SendingSide):
             self.close_remote(stream)
         return self.handler.on_headers(stream, block, end)
 
-    def on_reset_frame(self, stream_id: cython.uint, code: cython.uint) -> cython.int:
-        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
-        if stream is None:
-            if stream_id == 0 or self.idle(stream_id):
-                return self.fail(1, "RST_STREAM on an idle stream")
-            return 0
-        self.peer_resets += 1
-        if not self.client and not stream.headers_sent and self.now - stream.opened < RAPID:
-            self.spend(self.rapid_resets, "rapid resets")
-        self.drop(stream, PEER_RESET)
-        return self.handler.on_reset(stream, code, True)
-
-    def on_settings_frame(self, flags: cython.int, buf: bytearray, start: cython.Py_ssize_t,
-                          n: cython.Py_ssize_t) -> cython.int:
-        self.spend(self.settings_frames, "SETTINGS")
-        stream: Stream
-        grown: cython.longlong
-        if flags & 1:
-            if n:
-                return self.fail(6, "SETTINGS acknowledgement with a payload")
-            if not self.settings_received:
-                return self.fail(1, "first frame is an acknowledgement")
-            if not self.settings_acknowledged:
-                self.settings_acknowledged = True
-                grown = self.settings.initial_window - self.stream_window
-                self.stream_window += grown
-                if grown:
-                    for stream in self.table.streams():
-                        stream.recv_window += grown
-            return 0
-        if n % 6:
-            return self.fail(6, "SETTINGS is not a multiple of 6 octets")
-        before: cython.longlong = self.peer_window
-        at: cython.Py_ssize_t
-        if not self.settings_received:
-            self.settings_received = True
-            self.peer_max_streams = 0x7FFFFFFF  # unless it says otherwise
-        for at in range(start, start + n, 6):
-            self.on_setting((buf[at] << 8) | buf[at + 1], word_at(buf, at + 2))
-        self.frame(0, 4, 1, 0)
-        self.handler.on_settings()
-        return self.handler.on_writable(None) if self.peer_window > before else 0
-
-    def on_setting(self, identifier: cython.int, value: cython.longlong) -> cython.int:
-        """RFC 9113, section 6.5.2; RFC 8441, section 3; RFC 9218, section 2.1."""
-        stream: Stream
-        grown: cython.longlong
-        if identifier == 1:
-            self.encoder.set_max_table(value)
-        elif identifier == 2:
-            if value > 1 or (value and self.client):
-                return self.fail(1, "SETTINGS_ENABLE_PUSH")
-        elif identifier == 3:
-            self.peer_max_streams = value
-        elif identifier == 4:
-            if value > MAX_WINDOW:
-                return self.fail(3, "SETTINGS_INITIAL_WINDOW_SIZE")
-            grown = value - self.peer_window
-            self.peer_window = value
-            for stream in self.table.streams():
-                stream.send_window += grown
-                if stream.send_window > MAX_WINDOW:
-                    return self.fail(3, "SETTINGS_INITIAL_WINDOW_SIZE overflows a window")
-        elif identifier == 5:
-            if value < 16384 or value > 16777215:
-                return self.fail(1, "SETTINGS_MAX_FRAME_SIZE")
-            self.peer_max_frame = value
-        elif (identifier == 8 or identifier == 9) and value > 1:
-            return self.fail(1, "SETTINGS value is not 0 or 1")
-        return 0
-
-    def on_ping(self, flags: cython.int, data: bytes) -> cython.int:
-        if flags & 1:
-            if self.draining and data == DRAIN_PING and not self.local_goaway:
-                self.goaway()
-            return self.handler.on_ping_ack(data)
-        self.spend(self.pings, "PING")
-        self.frame(8, 6, 1, 0)
-        return self.put(data)
-
-    def on_goaway_frame(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.int:
-        if n < 8:
-            return self.fail(6, "GOAWAY is shorter than 8 octets")
-        self.spend(self.settings_frames, "GOAWAY")
-        self.peer_goaway = True
-        last_id: cython.uint = word_at(buf, start) & 0x7FFFFFFF
-        stream: Stream
-        if self.client:
-            for stream in self.table.streams():
-                if stream.id > last_id and not stream.closed:
-                    self.drop(stream, OWN_RESET)
-                    self.handler.on_reset(stream, 7, True)
-        return self.handler.on_goaway(last_id, word_at(buf, start + 4), octets_of(buf, start + 8, min(n - 8, 256)))
-
-    def on_window_update(self, stream_id: cython.uint, increment: cython.longlong) -> cython.int:
-        self.spend(self.updates, "WINDOW_UPDATE")
-        if stream_id == 0:
-            if increment == 0:
-                return self.fail(1, "WINDOW_UPDATE of 0")
-            self.send_window += increment
-            if self.send_window > MAX_WINDOW:
-                return self.fail(3, "WINDOW_UPDATE overflows the connection's window")
-            return self.handler.on_writable(None)
-        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
-        if stream is None:
-            return self.fail(1, "WINDOW_UPDATE on an idle stream") if self.idle(stream_id) else 0
-        if increment == 0:
-            return self.stream_error(stream, 1)
-        stream.send_window += increment
-        if stream.send_window > MAX_WINDOW:
-            return self.stream_error(stream, 3)
-        return self.handler.on_writable(stream)
-
-    def on_priority(self, stream_id: cython.uint, dependency: cython.uint, n: cython.Py_ssize_t) -> cython.int:
-        """Ignored, but for what RFC 9113, section 6.3, and RFC 7540, section 5.3.1, forbid."""
-        if stream_id == 0:
-            return self.fail(1, "PRIORITY on stream 0")
-        if n == 5 and dependency != stream_id:
-            return 0
-        stream: Stream | None = cython.cast(Stream, self.table.find(stream_id))
-        if stream is not None:
-            return self.stream_error(stream, 1 if n == 5 else 6)
-        if not self.idle(stream_id):
-            return 0
-        return self.fail(1 if n == 5 else 6, "malformed PRIORITY on an idle stream")
-
     # -- states
-
-    def idle(self, stream_id: cython.uint) -> cython.bint:
-        """True if the stream has not been opened yet (an even id never is)."""
-        if stream_id & 1 == 0:
-            return True
-        return stream_id >= self.next_id if self.client else stream_id > self.highest_id
 
     def stray(self, stream_id: cython.uint, opens: cython.bint) -> cython.int:
         """DATA, or HEADERS (`opens`), on a stream that is closed: RFC 9113, section 5.1, "closed"."""
         how: cython.int = self.table.fate(stream_id)
         if how == ENDED:
             return self.fail(5, "frame on a stream that both sides ended")
-        if how == PEER_RESET:
-            return self.refuse(stream_id, 5)
+        if how == OWN_RESET:
+            return 0  # it was under way
         if how == 0 and opens and not self.client:
             return self.fail(1, "stream id is not higher than the last")
-        return 0
+        return self.refuse(stream_id, 5)
 
     def close_remote(self, stream: Stream) -> cython.int:
         """The peer said END_STREAM."""
         stream.remote_closed = True
         return self.drop(stream, ENDED) if stream.local_closed else 0
-
-    def stream_error(self, stream: Stream, code: cython.uint) -> cython.int:
-        """RFC 9113, section 5.4.2. What it costs us is counted: CVE-2025-8671 makes a server reset its own streams."""
-        self.drop(stream, OWN_RESET)
-        self.refuse(stream.id, code)
-        return self.handler.on_reset(stream, code, False)
-
-    def refuse(self, stream_id: cython.uint, code: cython.uint) -> cython.int:
-        """RST_STREAM for a stream that the handler doesn't know, or no longer."""
-        self.spend(self.forced_resets, "stream errors")
-        self.own_resets += 1
-        self.word_frame(3, stream_id, code)
-        return self.table.remember(stream_id, OWN_RESET)
-
-    def spend(self, allowance: Allowance, reason: str) -> cython.int:
-        """Count a frame that costs its sender nothing."""
-        if not allowance.take(self.now, self.reads):
-            return self.fail(11, f"too many {reason}")
-        return 0
-
-    def fail(self, code: cython.uint, reason: str) -> cython.int:
-        """A connection error: RFC 9113, section 5.4.1."""
-        self.goaway(code, reason.encode("ascii", "replace"))
-        self.closed = True
-        raise ConnectionError_(code, reason)
-

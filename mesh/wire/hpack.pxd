@@ -6,6 +6,7 @@ from mesh.wire.fields cimport (
     Field, Name, PER_CALL, STATIC_FIELDS, literal_octets, intern_field, intern_literal, name_prefix, new_field,
     new_name, seen_before, string_of)
 from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
+from mesh.wire.sectionrules cimport request_problem, response_problem
 
 cdef int HEAD_SETS
 cdef list HEADS
@@ -58,6 +59,8 @@ cdef class Decoder:
     cdef readonly Py_ssize_t max_size
     cdef readonly Py_ssize_t limit
     cdef readonly int max_list
+    cdef readonly int max_fields
+    cdef bint shrunk
     cdef bytearray buf
     cdef Py_ssize_t position
     cdef Py_ssize_t end
@@ -68,6 +71,8 @@ cdef class Decoder:
     cdef int insert(self, Field field) except -1
     cdef int widen(self) except -1
     cdef int evict(self, Py_ssize_t room) except -1
+    cpdef int set_limit(self, Py_ssize_t size) except -1
+    cdef int expect_update(self) except -1
     cdef int resize(self, Py_ssize_t size) except -1
 
 cdef class Encoder:

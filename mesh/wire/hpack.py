@@ -60,6 +60,7 @@ if not cython.compiled:
         string_of,
     )
     from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
+    from mesh.wire.sectionrules import request_problem, response_problem
 
 HEAD_SETS: int = 512
 HEADS: list[Head | None] = [None] * (2 * HEAD_SETS)
@@ -171,29 +172,9 @@ class Head:
             return 0
         if seen:
             self.trailers_problem = "pseudo-header field in trailers"
-        if seen != 1 << STATUS:
-            self.response_problem = "not exactly :status" if seen else "no :status"
-        elif self.status == 101:
-            self.response_problem = ":status 101 has no place in HTTP/2"
-        if seen & (1 << STATUS):
-            self.request_problem = ":status in a request"
-        elif self.method is None:
-            self.request_problem = "no :method"
-        elif self.method == b"CONNECT" and self.protocol is None:  # RFC 9113, section 8.5
-            if self.scheme is not None or self.path is not None:
-                self.request_problem = "CONNECT with :scheme or :path"
-            elif not self.authority:
-                self.request_problem = "CONNECT without :authority"
-        elif self.protocol is not None and self.method != b"CONNECT":  # RFC 8441, section 4
-            self.request_problem = ":protocol without CONNECT"
-        elif self.scheme is None:
-            self.request_problem = "no :scheme"
-        elif self.path is None:
-            self.request_problem = "no :path"
-        elif self.path == b"*" and self.method != b"OPTIONS":
-            self.request_problem = ":path * without OPTIONS"
-        elif host is not None and self.authority is not None and host.lower() != self.authority.lower():
-            self.request_problem = "host differs from :authority"
+        self.request_problem = request_problem(seen, self.method, self.scheme, self.authority, self.path,
+                                               self.protocol, host, self.content_length)
+        self.response_problem = response_problem(seen, self.status, self.content_length)
         return 0
 
     def without(self, names: AbstractSet[bytes]) -> Head:
@@ -245,9 +226,11 @@ class Decoder:
     """The decoding side of one connection.
 
     `max_table`: what we announced as SETTINGS_HEADER_TABLE_SIZE; `max_list`: as SETTINGS_MAX_HEADER_LIST_SIZE. Octets.
+    `max_fields`: a list of more is too large, however small.
     """
 
-    def __init__(self, max_table: cython.int = 4096, max_list: cython.int = 65536) -> None:
+    def __init__(self, max_table: cython.int = 4096, max_list: cython.int = 65536,
+                 max_fields: cython.int = 1 << 20) -> None:
         self.ring: list[Field | None] = [None] * 8  # entry i (the oldest was 0) is at i & mask
         self.mask: int = 7
         self.inserted: int = 0
@@ -256,6 +239,8 @@ class Decoder:
         self.limit: int = max_table
         self.max_size: int = max_table
         self.max_list: int = max_list
+        self.max_fields: int = max_fields
+        self.shrunk: bool = False
         self.buf: bytearray = bytearray()
         self.position: int = 0
         self.end: int = 0
@@ -263,8 +248,8 @@ class Decoder:
     def decode(self, buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Block:
         """Decode the header block `buf[start:end]`.
 
-        HpackError: the block can't be decoded, the connection is lost. HeaderListTooLarge: it is over `max_list`, the
-        table is in step.
+        HpackError: the block can't be decoded, the connection is lost. HeaderListTooLarge: it is over `max_list` or
+        `max_fields`, the table is in step.
         """
         if start < 0 or end > len(buf) or start > end:
             raise IndexError("block outside the buffer")
@@ -275,6 +260,7 @@ class Decoder:
         n: cython.Py_ssize_t = 0
         h: cython.ulonglong = SEED
         room: cython.Py_ssize_t = self.max_list
+        most: cython.Py_ssize_t = self.max_fields
         problem: str | None = None
         kind: cython.int
         first: cython.int
@@ -290,6 +276,8 @@ class Decoder:
         self.buf = buf
         self.position = start
         self.end = end
+        if self.shrunk:
+            self.expect_update()
         stable: cython.Py_ssize_t = skim(buf, start, end)
         stable_hash: cython.ulonglong = 0
         last: cython.Py_ssize_t = start  # where the last field of the section begins
@@ -300,6 +288,7 @@ class Decoder:
             if head is not None:
                 self.position = stable
                 room -= head.size
+                most -= len(head.fields)
         while self.position < end:
             at = self.position
             first = buf[at]
@@ -342,16 +331,18 @@ class Decoder:
                 else:
                     value = string_of(buf, begin + n_name, n_value)
                     opening = False
+                    most -= 1
                     room -= 32 + len(name.octets) + len(value)
-                    if room >= 0:
+                    if room >= 0 and most >= 0:
                         problem = problem or value_problem(OTHER, value)
                         block.set_per_call(name.kind, value)
                     continue
                 if first & 0x40:
                     self.insert(field)
             opening = False
+            most -= 1
             room -= field.size
-            if room < 0:
+            if room < 0 or most < 0:
                 continue  # no more is kept, but the table has to stay in step
             kind = name.kind
             if TRACEPARENT <= kind <= GRPC_TIMEOUT:
@@ -372,8 +363,8 @@ class Decoder:
             n += 1
             h = ((h ^ field.serial) * MIX) & MASK
             h ^= h >> 29
-        if room < 0:
-            raise HeaderListTooLarge(f"header list over {self.max_list} octets")
+        if room < 0 or most < 0:
+            raise HeaderListTooLarge(f"header list over {self.max_list} octets or {self.max_fields} fields")
         if problem is not None:
             head = new_head(fields[:n] if head is None else head.fields)
             head.judge(problem, 0, None)
@@ -475,8 +466,21 @@ class Decoder:
             self.entries -= 1
         return 0
 
+    def set_limit(self, size: cython.Py_ssize_t) -> cython.int:
+        """Our SETTINGS_HEADER_TABLE_SIZE is in force: the peer has acknowledged it."""
+        self.limit = size
+        self.shrunk = size < self.max_size
+        return 0
+
+    def expect_update(self) -> cython.int:
+        """RFC 7541, section 4.2: once the limit is below its table, a peer says first how it follows."""
+        if self.position >= self.end or self.buf[self.position] & 0xE0 != 0x20:
+            raise HpackError("no table size update though the limit was lowered")
+        self.shrunk = False
+        return 0
+
     def resize(self, size: cython.Py_ssize_t) -> cython.int:
-        """RFC 7541, section 6.3."""
+        """RFC 7541, section 6.3. Two in a row are what section 4.2 asks for; more do no harm."""
         if size > self.limit:
             raise HpackError("table size update over the limit")
         self.max_size = size

@@ -4,5 +4,6 @@ cdef class Allowance:
     cdef double rate
     cdef double last
     cdef long long reads
-    cpdef bint take(self, double now, long long reads) except -1
-    cpdef int give(self, double n) except -1
+    cdef long long earned
+    cpdef bint take(self, double now, long long reads, long long earned=*) except -1
+    cdef int give(self, double n) except -1

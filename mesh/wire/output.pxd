@@ -3,6 +3,7 @@ from mesh.wire.octets cimport copy_octets, put_octets
 cdef class Output:
     cdef public bytearray out
     cdef public Py_ssize_t out_len
+    cdef long long batch
     cdef public object owner
     cdef list dirty
     cdef int room(self, Py_ssize_t n) except -1

@@ -18,13 +18,15 @@ if not cython.compiled:
 class Output:
     """Pending output is `out[:out_len]`: whoever writes it to the peer sets `out_len` to 0.
 
-    Whenever output appears where there was none, `self` is appended to `dirty`, a list that connections share.
+    Whenever output appears where there was none, `self` is appended to `dirty`, a list that connections share, and
+    `batch` counts it.
     `owner` is the shell's.
     """
 
     def __init__(self, dirty: list[Any] | None) -> None:
         self.out: bytearray = bytearray(256)
         self.out_len: int = 0
+        self.batch: int = 0
         self.owner: Any = None
         self.dirty: list[Any] | None = dirty
 
@@ -39,8 +41,10 @@ class Output:
             out: bytearray = bytearray(size)
             copy_octets(out, 0, self.out, 0, self.out_len)
             self.out = out
-        if self.out_len == 0 and self.dirty is not None:
-            self.dirty.append(self)
+        if self.out_len == 0:
+            self.batch += 1
+            if self.dirty is not None:
+                self.dirty.append(self)
         return 0
 
     def put(self, octets: bytes) -> cython.int:

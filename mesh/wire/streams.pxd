@@ -13,9 +13,16 @@ cdef class StreamState:
     cdef readonly bint headers_sent
     cdef readonly bint headers_received
     cdef readonly bint head_request
+    cdef readonly int tunnel
+    cdef int waits
+    cdef readonly long long window
     cdef long long unreleased
     cdef long long expected
-    cdef double opened
+    cdef readonly long long received
+    cdef readonly long long sent
+    cdef long long marked
+    cdef readonly double opened
+    cdef double epoch
     cpdef int begin(self, unsigned int stream_id, long long send_window, long long recv_window, double opened) except -1
 
 cdef class StreamTable:

@@ -22,7 +22,7 @@ OWN_RESET: int = 3
 @cython.freelist(512)
 @cython.cclass
 class StreamState:
-    """What the codec knows of a stream; users see `h2.Stream`. Windows in octets, `opened` as `Connection.now`."""
+    """What the codec knows of a stream; users see `codec.Stream`. Windows in octets, times as `Connection.now`."""
 
     id: int
     owner: Any
@@ -34,9 +34,16 @@ class StreamState:
     headers_sent: bool
     headers_received: bool  # the request, or a response that is not interim
     head_request: bool
+    tunnel: int  # RFC 9113, section 8.5: 1 a CONNECT that was not answered yet, 2 one that stands
+    waits: int  # 1 for its turn, 2 for its own window
+    window: int  # what `recv_window` is given back up to
     unreleased: int
     expected: int  # DATA octets that content-length still promises, -1 for no promise
+    received: int  # octets of DATA
+    sent: int
+    marked: int  # of both, when `Connection.slow_streams` looked last
     opened: float
+    epoch: float  # when the window was given back last
 
     def begin(self, stream_id: cython.uint, send_window: cython.longlong, recv_window: cython.longlong,
               opened: cython.double) -> cython.int:
@@ -44,12 +51,13 @@ class StreamState:
         self.id = stream_id
         self.owner = None
         self.send_window = send_window
-        self.recv_window = recv_window
+        self.recv_window = self.window = recv_window
         self.local_closed = self.remote_closed = self.closed = False
         self.headers_sent = self.headers_received = self.head_request = False
-        self.unreleased = 0
-        self.expected = -1
-        self.opened = opened
+        self.tunnel = self.waits = 0
+        self.unreleased = self.received = self.sent = 0
+        self.expected = self.marked = -1
+        self.opened = self.epoch = opened
         return 0
 
 

@@ -27,7 +27,7 @@ def test_the_preface_of_a_client() -> None:
     assert isinstance(announced, hf.SettingsFrame)
     assert announced.settings == {2: 0, 4: 262_144, 6: 65_536}
     assert isinstance(window, hf.WindowUpdateFrame)
-    assert (window.stream_id, window.window_increment) == (0, 4_194_304 - 65_535)
+    assert (window.stream_id, window.window_increment) == (0, 1_048_576 - 65_535)
 
 
 def test_the_preface_of_a_server() -> None:

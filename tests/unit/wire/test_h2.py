@@ -24,7 +24,7 @@ from h2_peer import (
 
 from mesh.wire.errors import ConnectionError_, StreamStateError
 from mesh.wire.hpack import make_head
-from mesh.wire.limits import Settings
+from mesh.wire.limits import Limits, Settings
 
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM = 1, 3, 5, 6, 7
 CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 8, 9, 11
@@ -286,10 +286,17 @@ def test_harmless_frames_after_the_end(how: str) -> None:
         + window_update(1, 0)
         + reset(1)
         + frame("PRIORITY", 0, 1, bytes(5))
-        + frame("PRIORITY", 0, 1, b"\0\0\0\1\0")
-        + frame("PRIORITY", 0, 1, bytes(4))
     )
     assert side.sent() == []
+    assert side.events() == []
+
+
+@pytest.mark.parametrize("how", ["both", "peer", "us"])
+@pytest.mark.parametrize(("payload", "code"), [(b"\0\0\0\1\0", PROTOCOL_ERROR), (bytes(4), FRAME_SIZE_ERROR)])
+def test_a_malformed_priority_after_the_end(how: str, payload: bytes, code: int) -> None:
+    side = closed_by(how)
+    side.feed(frame("PRIORITY", 0, 1, payload) * 2)
+    assert side.resets() == ([] if how == "us" else [(1, code)]), "a peer that we reset may not know it yet"
     assert side.events() == []
 
 
@@ -304,7 +311,7 @@ def test_data_for_a_dead_stream_is_given_back() -> None:
 
 
 def test_the_connections_window_binds() -> None:
-    side = Side(settings_=Settings(connection_window=65_535), auto_release=False)
+    side = Side(settings_=Settings(connection_window=65_535, max_held=65_535), auto_release=False)
     side.feed(headers(1) + headers(3))
     for _ in range(2):
         side.feed(data(1, bytes(16_383)) + data(3, bytes(16_383)))
@@ -460,3 +467,131 @@ def test_a_handler_may_close_the_connection() -> None:
 def test_more_than_the_buffer_holds_is_refused() -> None:
     with pytest.raises(IndexError):
         Side().conn.receive(bytearray(5), 6)
+
+
+# -- What a shell's timers ask.
+
+
+def test_the_first_octets_have_their_time() -> None:
+    side = Side(fresh=True)
+    side.conn.now = 5.0
+    side.conn.start()
+    assert side.conn.oldest_unfinished() == 5.0
+    octets = PREFACE + settings()
+    for at in range(len(octets) - 1):
+        side.conn.now += 1.0
+        side.feed(octets[at : at + 1])
+        assert side.conn.oldest_unfinished() == 5.0
+    side.feed(octets[-1:])
+    assert side.conn.oldest_unfinished() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("octets", "counts"),
+    [
+        (headers(1)[:-1], True),
+        (headers(1)[:5], True),
+        (frame("HEADERS", 0, 1, b"\x82"), True),
+        (frame("HEADERS", 0, 1, b"\x82") + frame("CONTINUATION", 0, 1, b"\x86")[:-1], True),
+        (frame("PING", 0, 0, bytes(8))[:-1], True),
+        (headers(1) + data(1, b"abc")[:-1], False),
+        (headers(1), False),
+    ],
+)
+def test_a_header_section_that_is_not_finished_has_its_time(octets: bytes, counts: bool) -> None:
+    side = Side()
+    side.conn.now = 5.0
+    side.feed(octets)
+    assert side.conn.oldest_unfinished() == (5.0 if counts else 0.0)
+    side.conn.now = 6.0
+    side.feed(b"")
+    assert side.conn.oldest_unfinished() == (5.0 if counts else 0.0)
+
+
+def test_time_starts_anew_with_every_frame() -> None:
+    """A busy connection whose reads always end in the middle of some frame is not slow."""
+    side = Side()
+    octets = b"".join(headers(stream_id, end=True) for stream_id in range(1, 201, 2))
+    for at in range(0, len(octets), 7):
+        side.conn.now += 1.0
+        side.feed(octets[at : at + 7])
+        assert side.conn.oldest_unfinished() == 0.0 or side.conn.now - side.conn.oldest_unfinished() < 10.0
+
+
+def slow(side: Side) -> list[tuple[int, str]]:
+    return [(stream.id, cause) for stream, cause in side.conn.slow_streams()]
+
+
+def test_a_promised_body_that_does_not_come_is_slow() -> None:
+    side = Side()
+    side.feed(headers(1, (*REQUEST, (b"content-length", b"100000"))) + headers(3))
+    assert slow(side) == []
+    side.feed(data(1, bytes(16_384)) + data(3, b"x"))
+    assert slow(side) == []
+    side.feed(data(1, bytes(16_383)))
+    assert slow(side) == [(1, "slow_body")], "and a stream of messages may be silent"
+    for _ in range(5):
+        side.feed(data(1, bytes(13_000)))
+    side.feed(data(1, bytes(100_000 - 16_384 - 16_383 - 65_000), True))
+    slow(side)
+    assert slow(side) == []
+
+
+def test_a_body_that_we_do_not_let_come_is_not_slow() -> None:
+    side = Side(settings_=Settings(initial_window=65_535), auto_release=False)
+    side.feed(headers(1, (*REQUEST, (b"content-length", b"100000"))))
+    for n in (16_384, 16_384, 16_384, 16_383):
+        side.feed(data(1, bytes(n)))
+    slow(side)
+    assert slow(side) == []
+    side.conn.release(side.stream(1), 65_535)
+    assert slow(side) == [(1, "slow_body")]
+
+
+def test_a_reader_that_does_not_read_is_slow() -> None:
+    side = Side()
+    side.feed(headers(1, end=True) + headers(3, end=True))
+    for stream_id in (1, 3):
+        side.conn.send_headers(side.stream(stream_id), b"\x88", False)
+    side.conn.send_data(side.stream(1), bytes(65_535), 0, 65_535, False)
+    side.conn.wait(side.stream(1))
+    assert slow(side) == []
+    assert slow(side) == [(1, "stalled_window")]
+    side.feed(window_update(0, 50_000) + window_update(1, 20_000))
+    side.conn.send_data(side.stream(1), bytes(20_000), 0, 20_000, False)
+    side.conn.wait(side.stream(1))
+    assert slow(side) == []
+    assert slow(side) == [(1, "stalled_window")]
+
+
+def test_a_response_may_be_slow() -> None:
+    side = Side(client=True)
+    side.open(end=True)
+    side.feed(headers(1, (*RESPONSE, (b"content-length", b"100000"))))
+    slow(side)
+    assert slow(side) == []
+
+
+# -- One read starts so many requests and no more.
+
+
+def test_the_rest_of_many_requests_waits_for_the_others_turn() -> None:
+    side = Side(settings_=Settings(limits=Limits(requests_per_pass=32)))
+    octets = b"".join(headers(stream_id) + data(stream_id, b"x", True) for stream_id in range(1, 201, 2))
+    buf = bytearray(octets)
+    taken = []
+    while buf:
+        used = side.conn.receive(buf, len(buf))
+        del buf[:used]
+        taken.append(len(side.events()) // 2)
+        assert side.conn.deferred == bool(buf)
+    assert taken == [32, 32, 32, 4]
+
+
+def test_trailers_and_responses_are_no_requests() -> None:
+    side = Side(client=True, settings_=Settings(limits=Limits(requests_per_pass=1)))
+    for _ in range(10):
+        side.open(end=True)
+    side.feed(b"".join(headers(stream_id, RESPONSE, True) for stream_id in range(1, 21, 2)))
+    assert side.conn.active == 0
+    assert not side.conn.deferred

@@ -8,6 +8,7 @@ from mesh.wire.hpack import literal
 def test_everything_a_connection_tells_is_written_down() -> None:
     side = Side(client=True)
     stream = side.open()
+    side.conn.ping(b"12345678")
     side.feed(headers(1, [(b":status", b"200")]) + data(1, b"abc") + headers(1, [(b"grpc-status", b"0")], True))
     side.feed(frame("PING", 1, 0, b"12345678") + frame("GOAWAY", 0, 0, bytes((0, 0, 0, 1, 0, 0, 0, 2)) + b"bye"))
     assert side.events() == [

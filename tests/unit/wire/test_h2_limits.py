@@ -75,6 +75,7 @@ def test_window_updates_are_earned_by_data() -> None:
     for _ in range(2000):
         side.conn.send_data(side.stream(1), b"x", 0, 1, False)
         side.feed(window_update(0, 1) * 2 + window_update(1, 1) + PING)
+        side.sent()
 
 
 def test_continuations() -> None:
@@ -95,14 +96,36 @@ def rapid(first: int, n: int) -> bytes:
 
 def test_rapid_resets() -> None:
     side = clocked()
-    side.feed(rapid(1, 1000))
-    cut_off(side, rapid(2001, 1))
+    side.feed(rapid(1, 50))
+    cut_off(side, rapid(101, 1))
+
+
+def test_slower_rapid_resets() -> None:
+    side = clocked()
+    for i in range(0, 2000, 200):
+        side.feed(b"".join(headers(stream_id) for stream_id in range(i + 1, i + 201, 2)))
+        side.conn.now += 0.0125
+        side.feed(b"".join(reset(stream_id) for stream_id in range(i + 1, i + 201, 2)))
+        side.conn.now -= 0.0125
+    side.feed(headers(2001))
+    side.conn.now += 0.0125
+    cut_off(side, reset(2001))
 
 
 def test_a_caller_may_cancel_all_it_has_open() -> None:
     side = clocked()
     ids = range(1, 2001, 2)
-    side.feed(b"".join(headers(stream_id) for stream_id in ids) + b"".join(reset(stream_id) for stream_id in ids))
+    side.feed(b"".join(headers(stream_id) for stream_id in ids))
+    side.conn.now += 0.02
+    side.feed(b"".join(reset(stream_id) for stream_id in ids))
+    assert side.conn.active == 0
+
+
+def test_streams_that_end_well_earn_resets() -> None:
+    side = clocked()
+    for i in range(0, 4000, 4):
+        side.feed(rapid(i + 1, 1) + headers(i + 3, end=True))
+        side.conn.send_headers(side.stream(i + 3), block(RESPONSE), True)
     assert side.conn.active == 0
 
 
@@ -152,8 +175,12 @@ def test_resets_that_we_are_made_to_send(name: str) -> None:
 def test_frames_on_a_stream_that_the_peer_has_reset_are_counted() -> None:
     side = clocked()
     for stream_id in range(1, 401, 2):
-        side.feed(headers(stream_id) + reset(stream_id) + data(stream_id, b"x"))
-    cut_off(side, headers(401) + reset(401) + data(401, b"x"))
+        side.feed(headers(stream_id))
+        side.conn.now += 0.25
+        side.feed(reset(stream_id) + data(stream_id, b"x"))
+        side.conn.now -= 0.25
+    side.feed(headers(401) + reset(401))
+    cut_off(side, data(401, b"x"))
 
 
 def test_malformed_requests_are_counted() -> None:
@@ -167,6 +194,7 @@ def test_with_a_clock_the_limits_are_rates() -> None:
     for second in range(20):
         side.conn.now = float(second)
         side.feed(PING * 90)
+        side.sent()
     side.conn.now += 0.5
     cut_off(side, PING * 101)
 
@@ -186,6 +214,7 @@ def test_slow_peers_are_never_cut_off_without_a_clock() -> None:
         side.feed(settings())
         side.feed(data(1))
         side.feed(window_update(0, 1))
+        side.sent()
 
 
 def test_octets_before_the_preface_is_complete_are_bounded() -> None:

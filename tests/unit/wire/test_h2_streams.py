@@ -19,6 +19,7 @@ from h2_peer import (
     window_update,
 )
 
+from mesh.wire.hpack import make_head
 from mesh.wire.limits import Settings
 
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM = 1, 3, 5, 6, 7
@@ -114,6 +115,9 @@ CLIENT_STREAM_ERRORS = {
     "no status": headers(1, [(b"a", b"b")]),
     "trailers first": headers(1, TRAILERS, True),
     "switching protocols": headers(1, [(b":status", b"101")]),
+    "an interim response after the response": headers(1, RESPONSE) + headers(1, [(b":status", b"103")]),
+    "an interim response with a content-length": headers(1, [(b":status", b"100"), (b"content-length", b"0")]),
+    "no content, and a promise of it": headers(1, [(b":status", b"204"), (b"content-length", b"3")]),
     "two responses": headers(1, RESPONSE) + headers(1, RESPONSE),
     "trailers that don't end": headers(1, RESPONSE) + headers(1, TRAILERS),
     "a request": headers(1, REQUEST, True),
@@ -144,13 +148,57 @@ def test_malformed_responses(name: str) -> None:
         ([(b":status", b"304"), (b"content-length", b"3")], False),
         ([(b":status", b"200"), (b"content-length", b"0")], False),
         ([(b":status", b"204")], False),
+        ([(b":status", b"204"), (b"content-length", b"0")], False),
     ],
 )
 def test_responses_without_content(fields: list[tuple[bytes, bytes]], head: bool) -> None:
     side = Side(client=True)
     side.open(head=head)
+    side.open(head=head)
+    side.open(head=head)
     side.feed(headers(1, fields, True))
     assert side.events() == [("headers", 1, tuple(fields), True)]
+    side.feed(headers(3, fields) + data(3, b"", True))
+    assert side.events() == [("headers", 3, tuple(fields), False), ("data", 3, b"", True)]
+    side.feed(headers(5, fields) + data(5, b"x", True))
+    assert side.resets() == [(5, PROTOCOL_ERROR)], "octets that an HTTP/1.1 peer would take for the next response"
+
+
+CONNECT = ((b":method", b"CONNECT"), (b":authority", b"cart:80"))
+
+
+@pytest.mark.parametrize("fields", [CONNECT, BAD_REQUESTS["extended connect"]])
+def test_in_a_tunnel_there_is_only_data(fields: tuple[tuple[bytes, bytes], ...]) -> None:
+    """RFC 9113, section 8.5: HEADERS on it are a stream error, trailers too."""
+    server = Side(settings_=Settings(connect_protocol=True))
+    server.feed(headers(1, fields) + headers(3, fields) + headers(5, fields))
+    for stream_id, status in ((1, b"200"), (3, b"403")):
+        server.conn.send_head(server.stream(stream_id), make_head([(b":status", status)]), b"", False)
+    assert [server.stream(stream_id).tunnel for stream_id in (1, 3, 5)] == [2, 1, 1]
+    server.feed(data(1, b"any") + data(1, b"thing") + headers(3, TRAILERS, True))
+    assert server.resets() == []
+    server.feed(headers(1, TRAILERS, True))
+    assert server.resets() == [(1, PROTOCOL_ERROR)]
+
+
+@pytest.mark.parametrize(("status", "fatal"), [(b"200", True), (b"299", True), (b"403", False)])
+def test_the_callers_end_of_a_tunnel(status: bytes, fatal: bool) -> None:
+    side = Side(client=True)
+    side.feed(settings((8, 1)))
+    side.conn.request(None, make_head(list(CONNECT)), b"", False)
+    side.conn.request(None, make_head(list(BAD_REQUESTS["extended connect"])), b"", False)
+    side.sent()
+    for stream_id in (1, 3):
+        side.feed(headers(stream_id, [(b":status", b"103")]) + headers(stream_id, [(b":status", status)]))
+        side.feed(data(stream_id, b"x") + headers(stream_id, TRAILERS, True))
+        assert side.resets() == ([(stream_id, PROTOCOL_ERROR)] if fatal else [])
+
+
+def test_content_length_says_nothing_about_a_tunnel() -> None:
+    side = Side(client=True)
+    side.conn.request(None, make_head(list(CONNECT)), b"", False)
+    side.feed(headers(1, [(b":status", b"200"), (b"content-length", b"3")]) + data(1, b"as much as you like", True))
+    assert side.events()[-1] == ("data", 1, b"as much as you like", True)
 
 
 @pytest.mark.parametrize(

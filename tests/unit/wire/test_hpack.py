@@ -433,6 +433,52 @@ def test_many_fields() -> None:
     assert pairs(decode(octets).head) == fields
 
 
+def test_fields_are_bounded_and_the_table_stays_in_step() -> None:
+    peer, decoder = hpack.Encoder(), Decoder(4096, 65_536, 10)
+    fields = [(b"x-%d" % i, b"v") for i in range(10)]
+    assert pairs(decode(peer.encode(fields), decoder).head) == fields
+    for over in ([*fields, (b"y", b"w")], [*fields, (b"traceparent", b"x")], [(b"traceparent", b"x"), *fields]):
+        with pytest.raises(HeaderListTooLarge):
+            decode(peer.encode(over), decoder)
+    assert pairs(decode(peer.encode([(b"y", b"w")]), decoder).head) == [(b"y", b"w")]
+    octets = Encoder().encode(make_head(fields))
+    for _ in range(3):
+        decode(octets)
+    with pytest.raises(HeaderListTooLarge):
+        decode(octets, Decoder(4096, 65_536, 9))
+
+
+@pytest.mark.parametrize("update", ["20", "3f45", "203f45", "3f00" + "3f45"])
+def test_a_lowered_limit_is_followed_at_the_start_of_the_next_block(update: str) -> None:
+    decoder = Decoder(4096)
+    decode(b"\x40\x01a\x01b", decoder)
+    decoder.set_limit(100)
+    decode(bytes.fromhex(update) + b"\x82", decoder)
+    decode(b"\x82", decoder)
+    assert decoder.max_size == (0 if update == "20" else 100)
+
+
+@pytest.mark.parametrize("octets", ["", "82", "8220", "be", "3f46", "20" + "3f46"])
+def test_a_lowered_limit_that_is_not_followed_is_an_error(octets: str) -> None:
+    decoder = Decoder(4096)
+    decode(b"\x40\x01a\x01b", decoder)
+    decoder.set_limit(100)
+    with pytest.raises(HpackError):
+        decode(bytes.fromhex(octets), decoder)
+
+
+def test_a_raised_limit_may_be_used_and_need_not() -> None:
+    decoder = Decoder(4096)
+    decoder.set_limit(8192)
+    decode(b"\x82", decoder)
+    assert decoder.max_size == 4096
+    decode(b"\x3f\xe1\x3f\x82", decoder)
+    assert decoder.max_size == 8192
+    decoder.set_limit(4096)
+    with pytest.raises(HpackError):
+        decode(b"\x82", decoder)
+
+
 def test_a_block_outside_the_buffer_is_refused() -> None:
     for start, end in ((-1, 2), (0, 5), (3, 2)):
         with pytest.raises(IndexError):

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 from h2_peer import RESPONSE, Side, block, data, frame, headers, pump, reset, settings, window_update
 
+from mesh.wire.codec import Stream
 from mesh.wire.errors import StreamStateError
-from mesh.wire.limits import Settings
-
-PAIR = [b"\x88", b"\x00\x01a\x01b"]
 
 
 def server(stream_id: int = 1, end: bool = False) -> Side:
@@ -90,37 +88,6 @@ def test_a_smaller_initial_window_makes_windows_negative() -> None:
     assert side.stream(3).send_window == 65_535
 
 
-def test_windows_are_given_back_by_halves() -> None:
-    side = Side(settings_=Settings(initial_window=70_000, connection_window=100_000), auto_release=False)
-    side.feed(headers(1))
-    stream = side.stream(1)
-    for _ in range(3):
-        side.feed(data(1, bytes(10_000)))
-    side.conn.release(stream, 30_000)
-    assert side.sent() == []
-    side.feed(data(1, bytes(5_000)))
-    side.conn.release(stream, 5_000)
-    assert side.sent() == [("WINDOW_UPDATE", 0, 1, (35_000).to_bytes(4, "big"))]
-    side.feed(data(1, bytes(15_000)))
-    side.conn.release(stream, 15_000)
-    assert side.sent() == [("WINDOW_UPDATE", 0, 0, (50_000).to_bytes(4, "big"))]
-    assert (side.conn.recv_window, stream.recv_window) == (100_000, 70_000 - 15_000)
-
-
-def test_a_dead_stream_gives_back_the_connections_share_only() -> None:
-    side = Side(settings_=Settings(connection_window=65_535), auto_release=False)
-    side.feed(headers(1) + data(1, bytes(16_000)) + data(1, bytes(16_000)) + data(1, bytes(16_000)) + reset(1))
-    side.conn.release(side.stream(1), 48_000)
-    assert side.sent() == [("WINDOW_UPDATE", 0, 0, (48_000).to_bytes(4, "big"))]
-
-
-def test_no_window_for_a_stream_that_has_ended() -> None:
-    side = Side(auto_release=False)
-    side.feed(headers(1) + b"".join(data(1, bytes(16_000)) for _ in range(10)) + data(1, b"", True))
-    side.conn.release(side.stream(1), 160_000)
-    assert side.sent() == []
-
-
 def test_reset() -> None:
     side = server()
     side.conn.reset(side.stream(1), 7)
@@ -187,3 +154,138 @@ def test_a_closed_connection_sends_nothing() -> None:
     side.conn.drain()
     assert side.sent() == []
     assert not side.conn.can_open()
+
+
+# -- Turns: who may send when the connection's window or the kernel is what is short.
+
+
+class Answering:
+    """A server whose streams have answers waiting; each sends what it may when it is told, as a relay does."""
+
+    def __init__(self, answers: dict[int, int]) -> None:
+        self.side = Side(auto_release=False)
+        self.side.feed(settings((4, 1 << 30)))
+        self.side.feed(b"".join(headers(stream_id, end=True) for stream_id in answers))
+        self.left = dict(answers)
+        self.told: list[int] = []
+        for stream_id in answers:
+            self.side.conn.send_headers(self.side.stream(stream_id), block(RESPONSE), False)
+        self.side.log.hook = self.on_event
+        self.side.sent()
+
+    def on_event(self, event: tuple[object, ...], stream: Stream | None) -> None:
+        if event == ("writable", 0):
+            self.side.conn.serve()
+        elif stream is not None and event[0] == "writable":
+            self.told.append(stream.id)
+            self.push(stream)
+
+    def push(self, stream: Stream) -> None:
+        conn, left = self.side.conn, self.left[stream.id]
+        n = min(conn.sendable(stream), left)
+        if n:
+            conn.send_data(stream, bytes(n), 0, n, n == left)
+            self.left[stream.id] = left - n
+        if n < left:
+            conn.wait(stream)
+
+    def begin(self) -> dict[int, int]:
+        for stream_id in self.left:
+            self.push(self.side.stream(stream_id))
+        return self.sent()
+
+    def sent(self) -> dict[int, int]:
+        """Octets of DATA by stream, in the order of their first."""
+        octets: dict[int, int] = {}
+        for kind, _, stream_id, payload in self.side.sent():
+            if kind == "DATA":
+                octets[stream_id] = octets.get(stream_id, 0) + len(payload)
+        return octets
+
+
+def test_the_connections_window_is_shared_in_turns() -> None:
+    server = Answering({1: 10**6, 3: 10**6, 5: 1000, 7: 10**6})
+    assert server.begin() == {1: 65_535}
+    server.side.feed(window_update(0, 60_000))
+    assert server.told == [1, 3, 5, 7, 1]
+    assert server.sent() == {1: 16_384 + 60_000 - 3 * 16_384 - 1000, 3: 16_384, 5: 1000, 7: 16_384}
+    assert server.side.stream(5).closed
+    assert server.side.conn.send_window == 0
+    assert server.side.conn.waiters() == 3
+
+
+def test_a_bulk_stream_does_not_starve_short_answers() -> None:
+    server = Answering({1: 10**7} | dict.fromkeys(range(3, 203, 2), 100))
+    server.begin()
+    server.side.feed(window_update(0, 30_000))
+    assert sum(server.left[stream_id] for stream_id in range(3, 203, 2)) == 0
+    sent = server.sent()
+    assert sent[1] == 30_000 - 100 * 100
+
+
+def test_turns_go_round_however_small_the_window_grows() -> None:
+    server = Answering(dict.fromkeys((1, 3, 5), 10**6))
+    server.begin()
+    got = dict.fromkeys((1, 3, 5), 0)
+    for _ in range(300):
+        server.side.feed(window_update(0, 1000))
+        for stream_id, n in server.sent().items():
+            got[stream_id] += n
+    assert sum(got.values()) == 300_000
+    assert max(got.values()) - min(got.values()) <= 16_384
+
+
+def test_who_waits_for_its_own_window_holds_up_nobody() -> None:
+    server = Answering({1: 10**6, 3: 10**6})
+    server.side.feed(settings((4, 1000)))
+    server.begin()
+    server.side.feed(window_update(0, 10**6))
+    assert server.side.conn.waiters() == 0
+    assert server.told == []
+    server.side.feed(window_update(3, 500))
+    assert server.told == [3]
+    assert server.sent() == {3: 500}
+    server.side.feed(settings((4, 2000)))
+    assert server.sent() == {1: 1000, 3: 1000}
+
+
+def test_no_more_than_some_output_is_made_at_once() -> None:
+    server = Answering(dict.fromkeys((1, 3), 10**6))
+    server.begin()
+    server.side.feed(window_update(0, 10**7))
+    sent = server.sent()
+    assert 262_144 - 32_768 < sum(sent.values()) <= 262_144 + 32_768
+    assert abs(sent[1] - sent[3]) <= 16_384
+    while server.side.conn.waiters():
+        server.side.conn.serve()
+        assert sum(server.sent().values()) <= 262_144 + 32_768
+    assert server.left == {1: 0, 3: 0}
+
+
+def test_a_stream_that_died_while_it_waited_gets_no_turn() -> None:
+    server = Answering(dict.fromkeys((1, 3, 5), 10**6))
+    server.begin()
+    server.side.feed(reset(3) + window_update(0, 40_000))
+    assert 3 not in server.told
+    assert set(server.sent()) == {1, 5}
+
+
+def test_turns_end_though_nobody_uses_them() -> None:
+    """A user who asks to wait and sends nothing, say because its kernel takes no more."""
+    server = Answering(dict.fromkeys((1, 3, 5), 10**6))
+    server.begin()
+    server.side.log.hook = lambda event, stream: (
+        server.side.conn.serve() if event == ("writable", 0) else server.side.conn.wait(stream)
+    )
+    server.side.feed(window_update(0, 10**6))
+    assert server.sent() == {}
+    assert server.side.conn.waiters() == 3
+    server.side.log.hook = server.on_event
+    server.side.conn.serve()
+    assert len(server.sent()) == 3
+
+
+def test_outside_its_turn_a_stream_may_send_all_the_windows_allow() -> None:
+    server = Answering({1: 10**6, 3: 60_000})
+    server.push(server.side.stream(3))
+    assert server.sent() == {3: 60_000}
