@@ -16,6 +16,8 @@ from cases import CASES, GROUPS, Case
 from figures import Samples, figure, goal_text, good, judge, label, middle, number, spread, verdict_text
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+PLOT = PAGE.with_suffix(".svg")
 
 
 def table(heads: list[str], rows: list[list[str]]) -> list[str]:
@@ -159,6 +161,8 @@ def page(data: dict[str, Any]) -> str:
             return idle_count(results)
         if what == "goals":
             return "\n".join(goals_table(results, versions, read_tried()))
+        if what == "plot":
+            return f"![CPU per request of each proxy]({PLOT.name})" if PLOT.exists() else "(The plot needs matplotlib.)"
         if what == "problems":
             return "\n".join(problems(results, versions)) or "None."
         if what in GROUPS:

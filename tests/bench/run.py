@@ -202,12 +202,12 @@ def main() -> int:
     if args.plot or args.docs:
         import plot
 
-        for path in filter(None, (args.plot, ROOT / "docs" / "benchmarks.svg" if args.docs else None)):
+        for path in filter(None, (args.plot, document.PLOT if args.docs else None)):
             problem = plot.draw(data, path)
             if problem:
                 print(f"no plot: {problem}", file=sys.stderr)
     if args.docs:
-        (ROOT / "docs" / "benchmarks.md").write_text(document.page(data))
+        document.PAGE.write_text(document.page(data))
     return 0
 
 
