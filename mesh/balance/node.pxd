@@ -1,20 +1,35 @@
 cimport cython
 
 
+cdef class LoadWatcher:
+    cdef on_begin(self, Node node)
+    cdef on_end(self, Node node)
+
+
 @cython.final
 cdef class Node:
     cdef readonly object endpoint
     cdef readonly str resource
     cdef readonly long long weight
     cdef readonly bint healthy
-    cdef public long long in_flight
+    cdef readonly long long in_flight
     cdef public long long consecutive_failures
     cdef public long long ejections
     cdef public double ejected_until
+    cdef public double latency
+    cdef public double latency_at
+    cdef public bint measured
     cdef public object pool
+    cdef list watchers
     cdef readonly Py_ssize_t position
     cdef readonly bint removed
 
+    @cython.locals(watcher=LoadWatcher)
+    cpdef int begin(self) except -1
+    @cython.locals(watcher=LoadWatcher)
+    cpdef int end(self) except -1
+    cpdef watch(self, LoadWatcher watcher)
+    cpdef unwatch(self, LoadWatcher watcher)
     cpdef bint eligible(self, double now) noexcept
     @cython.locals(node=Node)
     cpdef bint among(self, list nodes) except -1

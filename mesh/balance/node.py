@@ -1,8 +1,9 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False, annotation_typing=False
 """The endpoints of one service as a balancer sees them, each with the state that outlives an update of the registry.
 
-What lives here: Node (one endpoint with its in-flight count and ejection) and NodeSet (all of them, and their
-reconciliation with what discovery says). What this must not know: how one is picked, connections, the clock.
+What lives here: Node (one endpoint with its in-flight count, latency and ejection), LoadWatcher (who wants to be told
+of its calls) and NodeSet (all of them, and their reconciliation with what discovery says). What this must not know: how
+one is picked, connections, the clock.
 """
 
 from __future__ import annotations
@@ -13,13 +14,27 @@ from typing import Any
 from mesh.model.values import Endpoint, Health
 
 
-class Node:
-    """One endpoint. The owner of the calls keeps `in_flight`, Outlier keeps the ejection, NodeSet everything else.
+class LoadWatcher:
+    """Is told when a call begins and ends at a node that it was added to (`Node.watch`), after the count has
+    changed."""
 
-    `weight`: 0..1,000,000. `healthy`: the registry says HEALTHY and the weight is not 0. `consecutive_failures`:
-    without a success between them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `pool`: the owner's
-    slot, for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the
-    set, finishing its calls.
+    def on_begin(self, node: Node) -> None:
+        """A call began."""
+
+    def on_end(self, node: Node) -> None:
+        """A call ended, in whatever way."""
+
+
+class Node:
+    """One endpoint. The owner of the calls says when each begins and ends, Outlier keeps the ejection, the pickers that
+    go by latency keep that, NodeSet everything else.
+
+    `in_flight`: calls that have begun and not ended; changed by `begin` and `end` only. `weight`: 0..1,000,000.
+    `healthy`: the registry says HEALTHY and the weight is not 0. `consecutive_failures`: without a success between
+    them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `latency`: moving average in seconds as of the
+    instant `latency_at`, -1 before anybody wanted it; `measured`: it is more than a guess. `pool`: the owner's slot,
+    for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the set,
+    finishing its calls.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -27,13 +42,44 @@ class Node:
         self.consecutive_failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
+        self.latency = -1.0
+        self.latency_at = 0.0
+        self.measured = False
         self.pool: Any = None
+        self.watchers: Any = None
         self.position = -1
         self.removed = False
         self.endpoint = endpoint
         self.resource = endpoint.resource
         self.weight = endpoint.weight
         self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
+
+    def begin(self) -> int:
+        """Count a call that is about to be sent here."""
+        self.in_flight += 1
+        if self.watchers is not None:
+            for watcher in self.watchers:
+                watcher.on_begin(self)
+        return 0
+
+    def end(self) -> int:
+        """Take back one `begin`."""
+        self.in_flight -= 1
+        if self.watchers is not None:
+            for watcher in self.watchers:
+                watcher.on_end(self)
+        return 0
+
+    def watch(self, watcher: LoadWatcher) -> None:
+        """Tell `watcher` of calls from now on."""
+        if self.watchers is None:
+            self.watchers = []
+        self.watchers.append(watcher)
+
+    def unwatch(self, watcher: LoadWatcher) -> None:
+        """Stop telling `watcher`; one that is not told anyway is left alone."""
+        if self.watchers is not None:
+            self.watchers = [other for other in self.watchers if other is not watcher] or None
 
     def eligible(self, now: float) -> bool:
         """Whether it may be picked at `now`: in the set, healthy, and not ejected."""
@@ -54,10 +100,11 @@ class Node:
         self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
 
     def remove(self) -> None:
-        """Leave the set for good: never eligible again."""
+        """Leave the set for good: never eligible again, and nobody is told of the calls that still end."""
         self.removed = True
         self.healthy = False
         self.position = -1
+        self.watchers = None
 
     def __repr__(self) -> str:
         state = "removed" if self.removed else "healthy" if self.healthy else "not healthy"

@@ -1,26 +1,24 @@
 cimport cython
 
-from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.node cimport LoadWatcher, Node
 from mesh.balance.rng cimport Rng
 
-cdef double INFINITY
 cdef int REDRAWS
 
 
-cdef class Picker:
-    cdef readonly NodeSet nodes
+cdef class Picker(LoadWatcher):
     cdef readonly Rng rng
     cdef readonly list active
-    cdef readonly bint panic
-    cdef long long generation
-    cdef double refresh_at
+    cdef public double now
+    cdef bint watching
+    cdef readonly bint feedback
 
-    cpdef Node pick(self, unsigned long long key, double now, list tried)
-    cpdef changed(self)
-    cpdef str describe(self)
+    @cython.locals(node=Node)
+    cpdef take(self, list active, list away)
+    @cython.locals(node=Node)
+    cpdef detach(self)
     cdef Node draw(self, unsigned long long key)
     cdef rebuild(self)
+    cdef on_result(self, Node node, double latency, bint ok, double now)
     @cython.locals(node=Node, total=cython.longlong, left=cython.longlong, _=cython.int)
     cdef Node draw_other(self, unsigned long long key, list tried)
-    @cython.locals(node=Node, active=list, ejected=list)
-    cdef refresh(self, double now)

@@ -1,7 +1,7 @@
 cimport cython
 
 from mesh.balance.alias cimport AliasTable
-from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.node cimport Node
 from mesh.balance.picker cimport Picker
 from mesh.balance.rng cimport Rng
 
@@ -11,7 +11,8 @@ cdef int REDRAWS
 cdef class PowerOfTwo(Picker):
     cdef AliasTable table
 
-    cpdef str describe(self)
     cdef rebuild(self)
-    @cython.locals(first=Node, second=Node, now=cython.longlong, then=cython.longlong, _=cython.int)
+    @cython.locals(first=Node, second=Node, _=cython.int)
     cdef Node draw(self, unsigned long long key)
+    @cython.locals(now=cython.longlong, then=cython.longlong)
+    cdef inline Node less_loaded(self, Node first, Node second)

@@ -7,7 +7,7 @@ What lives here: PowerOfTwo. What this must not know: see mesh.balance.picker.
 from __future__ import annotations
 
 from mesh.balance.alias import AliasTable
-from mesh.balance.node import Node, NodeSet
+from mesh.balance.node import Node
 from mesh.balance.picker import Picker
 from mesh.balance.rng import Rng
 
@@ -29,12 +29,9 @@ class PowerOfTwo(Picker):
     the error is below 5 points for 1:3:2 and 1:9, and shrinks with the load.
     """
 
-    def __init__(self, nodes: NodeSet, rng: Rng) -> None:
-        super().__init__(nodes, rng)
+    def __init__(self, rng: Rng) -> None:
+        super().__init__(rng)
         self.table = AliasTable([])
-
-    def describe(self) -> str:
-        return "power_of_two"
 
     def rebuild(self) -> None:
         self.table = AliasTable(self.active)
@@ -46,7 +43,10 @@ class PowerOfTwo(Picker):
         for _ in range(REDRAWS):
             second = self.table.draw(self.rng)
             if second is not first:
-                now = second.in_flight * first.weight - first.in_flight * second.weight
-                then = (second.in_flight + 1) * first.weight - (first.in_flight + 1) * second.weight
-                return second if now < 0 and then <= 0 else first
+                return self.less_loaded(first, second)
         return first
+
+    def less_loaded(self, first: Node, second: Node) -> Node:
+        now = second.in_flight * first.weight - first.in_flight * second.weight
+        then = (second.in_flight + 1) * first.weight - (first.in_flight + 1) * second.weight
+        return second if now < 0 and then <= 0 else first

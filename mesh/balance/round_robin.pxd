@@ -1,6 +1,6 @@
 cimport cython
 
-from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.node cimport Node
 from mesh.balance.picker cimport Picker
 from mesh.balance.rng cimport Rng
 
@@ -9,7 +9,6 @@ cdef class RoundRobin(Picker):
     cdef Py_ssize_t next
     cdef Node last
 
-    cpdef str describe(self)
     @cython.locals(n=cython.Py_ssize_t, i=cython.Py_ssize_t, node=Node)
     cdef rebuild(self)
     @cython.locals(i=cython.Py_ssize_t, node=Node)

@@ -6,7 +6,7 @@ What lives here: RoundRobin. What this must not know: see mesh.balance.picker.
 
 from __future__ import annotations
 
-from mesh.balance.node import Node, NodeSet
+from mesh.balance.node import Node
 from mesh.balance.picker import Picker
 from mesh.balance.rng import Rng
 
@@ -19,13 +19,10 @@ class RoundRobin(Picker):
     first endpoint.
     """
 
-    def __init__(self, nodes: NodeSet, rng: Rng) -> None:
-        super().__init__(nodes, rng)
+    def __init__(self, rng: Rng) -> None:
+        super().__init__(rng)
         self.next = 0
         self.last: Node | None = None
-
-    def describe(self) -> str:
-        return "round_robin"
 
     def rebuild(self) -> None:
         n = len(self.active)

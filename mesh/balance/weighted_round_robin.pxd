@@ -1,6 +1,6 @@
 cimport cython
 
-from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.node cimport Node
 from mesh.balance.picker cimport Picker
 from mesh.balance.rng cimport Rng
 
@@ -20,7 +20,6 @@ cdef class WeightedRoundRobin(Picker):
     cdef list groups
     cdef long long total
 
-    cpdef str describe(self)
     @cython.locals(node=Node, group=Group, by_weight=dict, cycle=cython.longlong,
                    steps=cython.longlong, _=cython.longlong)
     cdef rebuild(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import gcd
 
-from mesh.balance.node import Node, NodeSet
+from mesh.balance.node import Node
 from mesh.balance.picker import Picker
 from mesh.balance.rng import Rng
 
@@ -50,13 +50,10 @@ class WeightedRoundRobin(Picker):
     learn of a change in the same instant must not all call the heaviest endpoint first.
     """
 
-    def __init__(self, nodes: NodeSet, rng: Rng) -> None:
-        super().__init__(nodes, rng)
+    def __init__(self, rng: Rng) -> None:
+        super().__init__(rng)
         self.groups: list[Group] = []
         self.total = 0
-
-    def describe(self) -> str:
-        return "weighted_round_robin"
 
     def rebuild(self) -> None:
         by_weight: dict[int, Group] = {}

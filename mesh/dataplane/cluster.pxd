@@ -1,6 +1,6 @@
+from mesh.balance.balancer cimport Balancer
 from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
-from mesh.balance.picker cimport Picker
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
@@ -12,7 +12,7 @@ cdef class Cluster:
     cdef readonly bint service_known
     cdef readonly bint endpoints_known
     cdef readonly NodeSet nodes
-    cdef readonly Picker picker
+    cdef readonly Balancer balancer
     cdef readonly Outlier outlier
     cdef readonly Budget budget
     cdef readonly object retry
@@ -27,6 +27,7 @@ cdef class Cluster:
     cdef list waiters
     cpdef bint known(self)
     cpdef Node pick(self, unsigned long long key, list tried)
+    cpdef int observe(self, Node node, double latency, bint ok) except -1
     cdef Pool pool_of(self, Node node)
     cpdef int succeeded(self, Node node) except -1
     cpdef int failed(self, Node node) except -1

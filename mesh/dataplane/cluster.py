@@ -14,8 +14,8 @@ from typing import Any
 
 import cython
 
+from mesh.balance.balancer import Balancer
 from mesh.balance.ejection import Outlier
-from mesh.balance.factory import make_picker
 from mesh.balance.node import Node, NodeSet
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.upstream import Pool, UpstreamCall
@@ -41,6 +41,7 @@ class Cluster:
         self.endpoints: dict[str, Endpoint] = {}
         self.waiters: list[UpstreamCall] = []
         self.service: Service | None = None
+        self.balancer: Balancer
         self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
@@ -58,7 +59,7 @@ class Cluster:
         self._tell_waiters()
 
     def _configure(self, service: Service, before: Service | None) -> None:
-        """Put policies in force; what did not change keeps its state (a budget's count, a picker's turn)."""
+        """Put policies in force; what did not change keeps its state (a budget's count, a balancer's turn)."""
         retry = service.retry
         self.retry = retry
         self.max_attempts = retry.max_attempts
@@ -70,10 +71,12 @@ class Cluster:
         if before is None or before.retry != retry:
             self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
         if before is None or before.balance != service.balance:
-            self.picker = make_picker(service.balance.algorithm, self.nodes, self.hub.rng)
+            if before is not None:
+                self.balancer.close()
+            self.balancer = Balancer(service.balance, self.nodes, self.hub.rng)
         if before is None or before.outlier != service.outlier:
             self.outlier = Outlier(service.outlier, self.nodes)
-        self.why = self.picker.describe()
+        self.why = self.balancer.why
         node: Node
         pool: Pool
         for node in self.nodes.nodes:
@@ -100,7 +103,7 @@ class Cluster:
                 node.pool = None
                 pool.retire()
         if added or removed or changed:
-            self.picker.changed()
+            self.balancer.changed()
         self._tell_waiters()
         self.hub.flush()
 
@@ -128,7 +131,17 @@ class Cluster:
     # -- decisions
 
     def pick(self, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
-        return self.picker.pick(key, self.hub.now, tried)
+        """The endpoint for the next attempt; `why` then says how it was picked."""
+        node = self.balancer.pick(key, self.hub.now, tried)
+        self.why = self.balancer.why
+        return node
+
+    def observe(self, node: Node, latency: cython.double, ok: cython.bint) -> cython.int:
+        """An attempt has ended, `latency` seconds after it was sent; `ok` False: the endpoint is to blame. For
+        algorithms that go by latency; ejection is told by `succeeded` and `failed`."""
+        if self.balancer.feedback:
+            self.balancer.on_result(node, latency, ok, self.hub.now)
+        return 0
 
     def pool_of(self, node: Node) -> Pool:
         pool: Pool = node.pool
@@ -144,7 +157,7 @@ class Cluster:
 
     def failed(self, node: Node) -> cython.int:
         if self.outlier.on_result(node, False, self.hub.now):
-            self.picker.changed()
+            self.balancer.changed()
             _log.warning("ejected %s for %.0f s after %d failures in a row", node.resource,
                          node.ejected_until - self.hub.now, node.consecutive_failures)
         return 0

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mesh.balance.factory import check_policy
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
+from mesh.errors import InvalidResource
 from mesh.model import Endpoint, Service
 from mesh.route.authority import service_of
 
@@ -76,10 +78,13 @@ class Clusters:
             cluster.update_endpoints(endpoints.values())
 
     def check(self, resource: Service | Endpoint) -> None:
-        """Discovery asks whether a resource can be used.
-
-        What the values themselves allow, this sidecar can carry out.
-        """
+        """Discovery asks whether a resource can be used; InvalidResource where what the values allow is beyond this
+        sidecar."""
+        if isinstance(resource, Service):
+            try:
+                check_policy(resource.balance)
+            except InvalidResource as error:
+                raise error.under("balance") from None
 
     def _forget_missing(self) -> None:
         for name, cluster in list(self._clusters.items()):

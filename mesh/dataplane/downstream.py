@@ -10,7 +10,7 @@ from typing import Any
 
 import cython
 
-from mesh.balance.source_ip_hash import source_key
+from mesh.balance.hashing import source_key
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.exchange import Exchange
 from mesh.dataplane.transport import Transport, TransportHandler

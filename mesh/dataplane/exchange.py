@@ -148,7 +148,7 @@ class Exchange(Relay):
             return self.fail(errors.NO_ENDPOINTS, cluster.name)
         self.attempt += 1
         self.node = node
-        node.in_flight += 1
+        node.begin()
         record: Record = self.record
         record.attempts = self.attempt
         if self.attempt > 1:
@@ -351,7 +351,7 @@ class Exchange(Relay):
         if node is None:
             return 0
         self.node = None
-        node.in_flight -= 1
+        node.end()
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
             self.cluster.failed(node)
         if self.attempt_record is not None:
@@ -370,7 +370,7 @@ class Exchange(Relay):
         node: Node = self.node
         if node is not None:
             self.node = None
-            node.in_flight -= 1
+            node.end()
             if record.http_status >= 500 or record.grpc_status in (4, 13, 14, 15):
                 self.cluster.failed(node)
             else:

@@ -6,8 +6,8 @@ What lives here: the adapter from `Cluster` to the relay's `Upstream`. What this
 from __future__ import annotations
 
 from mesh import errors
+from mesh.balance.hashing import source_key
 from mesh.balance.node import Node
-from mesh.balance.source_ip_hash import source_key
 from mesh.dataplane.cluster import Cluster
 
 
@@ -48,14 +48,14 @@ class ClusterUpstream:
         node = cluster.pick(source_key(source), [target.node for target in tried] or None)
         if node is None:
             return None
-        node.in_flight += 1
+        node.begin()
         return PickedEndpoint(node, cluster.why)
 
     def released(self, target: PickedEndpoint, ok: bool, reason: errors.Reason | None) -> None:
         """The attempt is over: `ok` False when the endpoint is to blame."""
         cluster = self._cluster
         cluster.hub.touch()
-        target.node.in_flight -= 1
+        target.node.end()
         if ok:
             cluster.succeeded(target.node)
         elif reason is None or reason.fault is errors.Fault.UPSTREAM:

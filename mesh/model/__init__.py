@@ -1,10 +1,10 @@
-"""Frozen, validated values that both programs share; see `values`."""
+"""Frozen, validated values that both programs share; see `values` and `balance`."""
 
+from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
+from mesh.model.checks import check_name
 from mesh.model.values import (
     MAX_WEIGHT,
     RETRYABLE_CODES,
-    Algorithm,
-    BalancePolicy,
     Endpoint,
     Health,
     Locality,
@@ -13,8 +13,8 @@ from mesh.model.values import (
     RetryPolicy,
     Service,
     TimeoutPolicy,
-    check_name,
 )
 
-__all__ = ["MAX_WEIGHT", "RETRYABLE_CODES", "Algorithm", "BalancePolicy", "Endpoint", "Health", "Locality",
-           "OutlierPolicy", "Protocol", "RetryPolicy", "Service", "TimeoutPolicy", "check_name"]
+__all__ = ["MAX_WEIGHT", "RETRYABLE_CODES", "Algorithm", "BalancePolicy", "Endpoint", "HashKey", "HashPolicy", "Health",
+           "LatencyPolicy", "Locality", "OutlierPolicy", "Protocol", "RetryPolicy", "Service", "StickyPolicy",
+           "TimeoutPolicy", "check_name"]

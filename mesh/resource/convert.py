@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 
 from mesh.errors import InvalidResource
+from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
 from mesh.model.values import (
-    Algorithm,
-    BalancePolicy,
     Endpoint,
     Health,
     Locality,
@@ -33,19 +32,16 @@ _NANOS = 1_000_000_000
 
 _PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2: Protocol.HTTP2,
               service_pb2.PROTOCOL_GRPC: Protocol.GRPC}
-_ALGORITHMS = {service_pb2.ALGORITHM_ROUND_ROBIN: Algorithm.ROUND_ROBIN,
-               service_pb2.ALGORITHM_WEIGHTED_ROUND_ROBIN: Algorithm.WEIGHTED_ROUND_ROBIN,
-               service_pb2.ALGORITHM_RANDOM: Algorithm.RANDOM,
-               service_pb2.ALGORITHM_SOURCE_IP_HASH: Algorithm.SOURCE_IP_HASH,
-               service_pb2.ALGORITHM_LEAST_CONNECTIONS: Algorithm.LEAST_CONNECTIONS,
-               service_pb2.ALGORITHM_POWER_OF_TWO: Algorithm.POWER_OF_TWO}
+_ALGORITHMS = {service_pb2.Algorithm.Value(f"ALGORITHM_{algorithm.name}"): algorithm for algorithm in Algorithm}
+_HASH_KEYS = {service_pb2.HashKey.Value(f"HASH_KEY_{key.name}"): key for key in HashKey}
 _HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,
             endpoint_pb2.HEALTH_DRAINING: Health.DRAINING}
 _PROTOCOL_NUMBERS = {value: number for number, value in _PROTOCOLS.items()}
-_ALGORITHM_NUMBERS = {value: number for number, value in _ALGORITHMS.items()}
+_ALGORITHM_NUMBERS: dict[Algorithm, Any] = {value: number for number, value in _ALGORITHMS.items()}
+_HASH_KEY_NUMBERS: dict[HashKey, Any] = {value: number for number, value in _HASH_KEYS.items()}
 _HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
 
-_RETRY, _TIMEOUT, _OUTLIER = RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
+_BALANCE, _RETRY, _TIMEOUT, _OUTLIER = BalancePolicy(), RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
 
 
 def service_from_proto(message: service_pb2.Service) -> Service:
@@ -64,7 +60,7 @@ def service_to_proto(service: Service) -> service_pb2.Service:
     return service_pb2.Service(
         name=service.name,
         protocol=_PROTOCOL_NUMBERS[service.protocol],
-        balance=service_pb2.BalancePolicy(algorithm=_ALGORITHM_NUMBERS[service.balance.algorithm]),
+        balance=_balance_to_proto(service.balance),
         retry=service_pb2.RetryPolicy(
             max_attempts=retry.max_attempts,
             codes=sorted(retry.codes),
@@ -138,7 +134,55 @@ def duration_to_proto(seconds: float) -> Duration:
 
 
 def _balance(message: service_pb2.BalancePolicy) -> BalancePolicy:
-    return BalancePolicy(_enum("algorithm", message.algorithm, _ALGORITHMS, Algorithm.POWER_OF_TWO))
+    return BalancePolicy(
+        algorithm=_enum("algorithm", message.algorithm, _ALGORITHMS, _BALANCE.algorithm),
+        choices=_present(message, "choices", _BALANCE.choices),
+        capacity=_present(message, "capacity", _BALANCE.capacity),
+        latency=_under("latency", _latency, message.latency),
+        hash=_under("hash", _hash, message.hash),
+        sticky=_under("sticky", _sticky, message.sticky))
+
+
+def _latency(message: service_pb2.LatencyPolicy) -> LatencyPolicy:
+    return LatencyPolicy(decay=_seconds(message, "decay", _BALANCE.latency.decay),
+                         initial=_seconds(message, "initial", _BALANCE.latency.initial))
+
+
+def _hash(message: service_pb2.HashPolicy) -> HashPolicy:
+    default = _BALANCE.hash
+    return HashPolicy(
+        key=_enum("key", message.key, _HASH_KEYS, default.key),
+        name=message.name,
+        bounded_load=_present(message, "bounded_load", default.bounded_load),
+        min_ring_size=_present(message, "min_ring_size", default.min_ring_size),
+        max_ring_size=_present(message, "max_ring_size", default.max_ring_size),
+        table_size=_present(message, "table_size", default.table_size))
+
+
+def _sticky(message: service_pb2.StickyPolicy) -> StickyPolicy:
+    return StickyPolicy(cookie=message.cookie, ttl=_seconds(message, "ttl", _BALANCE.sticky.ttl),
+                        path=message.path or _BALANCE.sticky.path)
+
+
+def _balance_to_proto(balance: BalancePolicy) -> service_pb2.BalancePolicy:
+    return service_pb2.BalancePolicy(
+        algorithm=_ALGORITHM_NUMBERS[balance.algorithm],
+        choices=balance.choices,
+        capacity=balance.capacity,
+        latency=service_pb2.LatencyPolicy(
+            decay=duration_to_proto(balance.latency.decay),
+            initial=duration_to_proto(balance.latency.initial)),
+        hash=service_pb2.HashPolicy(
+            key=_HASH_KEY_NUMBERS[balance.hash.key],
+            name=balance.hash.name,
+            bounded_load=balance.hash.bounded_load,
+            min_ring_size=balance.hash.min_ring_size,
+            max_ring_size=balance.hash.max_ring_size,
+            table_size=balance.hash.table_size),
+        sticky=service_pb2.StickyPolicy(
+            cookie=balance.sticky.cookie,
+            ttl=duration_to_proto(balance.sticky.ttl),
+            path=balance.sticky.path))
 
 
 def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:

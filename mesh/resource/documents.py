@@ -22,9 +22,8 @@ from enum import Enum
 from typing import Any
 
 from mesh.errors import InvalidResource
+from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
 from mesh.model.values import (
-    Algorithm,
-    BalancePolicy,
     Endpoint,
     Health,
     Locality,
@@ -39,6 +38,7 @@ Resource = Service | Endpoint
 _Read = Callable[[Any, str], Any]
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h)")
+_BALANCE = BalancePolicy()
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -82,7 +82,7 @@ def service_to_document(service: Service) -> dict[str, Any]:
     return {
         "name": service.name,
         "protocol": service.protocol.value,
-        "balance": {"algorithm": service.balance.algorithm.value},
+        "balance": _balance_to_document(service.balance),
         "retry": {
             "max_attempts": retry.max_attempts,
             "codes": sorted(retry.codes),
@@ -106,6 +106,23 @@ def service_to_document(service: Service) -> dict[str, Any]:
             "max_ejection_ratio": outlier.max_ejection_ratio,
         },
     }
+
+
+def _balance_to_document(balance: BalancePolicy) -> dict[str, Any]:
+    """Only what differs from the default: most of it belongs to other algorithms."""
+    latency, hashing, sticky = balance.latency, balance.hash, balance.sticky
+    document: dict[str, Any] = {"algorithm": balance.algorithm.value}
+    parts = {
+        "choices": balance.choices,
+        "capacity": balance.capacity,
+        "latency": {"decay": format_duration(latency.decay), "initial": format_duration(latency.initial)},
+        "hash": {"key": hashing.key.value, "name": hashing.name, "bounded_load": hashing.bounded_load,
+                 "min_ring_size": hashing.min_ring_size, "max_ring_size": hashing.max_ring_size,
+                 "table_size": hashing.table_size},
+        "sticky": {"cookie": sticky.cookie, "ttl": format_duration(sticky.ttl), "path": sticky.path},
+    }
+    given = {part: getattr(balance, part) for part in parts}
+    return document | {part: parts[part] for part, value in given.items() if value != getattr(_BALANCE, part)}
 
 
 def endpoint_to_document(endpoint: Endpoint) -> dict[str, Any]:
@@ -246,7 +263,21 @@ def _message(cls: Callable[..., Any], fields: dict[str, _Read]) -> _Read:
 _SERVICE: dict[str, _Read] = {
     "name": _text,
     "protocol": _one_of(Protocol, "protocol_"),
-    "balance": _message(BalancePolicy, {"algorithm": _one_of(Algorithm, "algorithm_")}),
+    "balance": _message(BalancePolicy, {
+        "algorithm": _one_of(Algorithm, "algorithm_"),
+        "choices": _whole,
+        "capacity": _whole,
+        "latency": _message(LatencyPolicy, {"decay": parse_duration, "initial": parse_duration}),
+        "hash": _message(HashPolicy, {
+            "key": _one_of(HashKey, "hash_key_"),
+            "name": _text,
+            "bounded_load": _number,
+            "min_ring_size": _whole,
+            "max_ring_size": _whole,
+            "table_size": _whole,
+        }),
+        "sticky": _message(StickyPolicy, {"cookie": _text, "ttl": parse_duration, "path": _text}),
+    }),
     "retry": _message(RetryPolicy, {
         "max_attempts": _whole,
         "codes": _codes,

@@ -25,25 +25,33 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/service.proto\x12\x07mesh.v1\x1a\x1egoogle/protobuf/duration.proto\"6\n\rBalancePolicy\x12%\n\talgorithm\x18\x01 \x01(\x0e\x32\x12.mesh.v1.Algorithm\"\xf7\x02\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x03(\t\x12\x1a\n\x12idempotent_methods\x18\x03 \x03(\t\x12\x19\n\x0c\x62udget_ratio\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x62udget_min_per_second\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x30\n\rbudget_window\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62\x61\x63koff_base\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x62\x61\x63koff_max\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0creplay_bytes\x18\t \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_budget_ratioB\x18\n\x16_budget_min_per_secondB\x0f\n\r_replay_bytes\"\x90\x01\n\rTimeoutPolicy\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf0\x01\n\rOutlierPolicy\x12!\n\x14\x63onsecutive_failures\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x35\n\x12\x62\x61se_ejection_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11max_ejection_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12max_ejection_ratio\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x17\n\x15_consecutive_failuresB\x15\n\x13_max_ejection_ratio\"\xdc\x01\n\x07Service\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08protocol\x18\x02 \x01(\x0e\x32\x11.mesh.v1.Protocol\x12\'\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x16.mesh.v1.BalancePolicy\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.mesh.v1.RetryPolicy\x12\'\n\x07timeout\x18\x05 \x01(\x0b\x32\x16.mesh.v1.TimeoutPolicy\x12\'\n\x07outlier\x18\x06 \x01(\x0b\x32\x16.mesh.v1.OutlierPolicy*]\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x12\n\x0ePROTOCOL_HTTP2\x10\x02\x12\x11\n\rPROTOCOL_GRPC\x10\x03*\xd6\x01\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LGORITHM_ROUND_ROBIN\x10\x01\x12\"\n\x1e\x41LGORITHM_WEIGHTED_ROUND_ROBIN\x10\x02\x12\x14\n\x10\x41LGORITHM_RANDOM\x10\x03\x12\x1c\n\x18\x41LGORITHM_SOURCE_IP_HASH\x10\x04\x12\x1f\n\x1b\x41LGORITHM_LEAST_CONNECTIONS\x10\x05\x12\x1a\n\x16\x41LGORITHM_POWER_OF_TWO\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mesh/v1/service.proto\x12\x07mesh.v1\x1a\x1egoogle/protobuf/duration.proto\"e\n\rLatencyPolicy\x12(\n\x05\x64\x65\x63\x61y\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07initial\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe9\x01\n\nHashPolicy\x12\x1d\n\x03key\x18\x01 \x01(\x0e\x32\x10.mesh.v1.HashKey\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x0c\x62ounded_load\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rmin_ring_size\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\rmax_ring_size\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x17\n\ntable_size\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\x0f\n\r_bounded_loadB\x10\n\x0e_min_ring_sizeB\x10\n\x0e_max_ring_sizeB\r\n\x0b_table_size\"T\n\x0cStickyPolicy\x12\x0e\n\x06\x63ookie\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04path\x18\x03 \x01(\t\"\xef\x01\n\rBalancePolicy\x12%\n\talgorithm\x18\x01 \x01(\x0e\x32\x12.mesh.v1.Algorithm\x12\x14\n\x07\x63hoices\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08\x63\x61pacity\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\'\n\x07latency\x18\x04 \x01(\x0b\x32\x16.mesh.v1.LatencyPolicy\x12!\n\x04hash\x18\x05 \x01(\x0b\x32\x13.mesh.v1.HashPolicy\x12%\n\x06sticky\x18\x06 \x01(\x0b\x32\x15.mesh.v1.StickyPolicyB\n\n\x08_choicesB\x0b\n\t_capacity\"\xf7\x02\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x03(\t\x12\x1a\n\x12idempotent_methods\x18\x03 \x03(\t\x12\x19\n\x0c\x62udget_ratio\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x62udget_min_per_second\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x30\n\rbudget_window\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62\x61\x63koff_base\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x62\x61\x63koff_max\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0creplay_bytes\x18\t \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_budget_ratioB\x18\n\x16_budget_min_per_secondB\x0f\n\r_replay_bytes\"\x90\x01\n\rTimeoutPolicy\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf0\x01\n\rOutlierPolicy\x12!\n\x14\x63onsecutive_failures\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x35\n\x12\x62\x61se_ejection_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11max_ejection_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12max_ejection_ratio\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x17\n\x15_consecutive_failuresB\x15\n\x13_max_ejection_ratio\"\xdc\x01\n\x07Service\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08protocol\x18\x02 \x01(\x0e\x32\x11.mesh.v1.Protocol\x12\'\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x16.mesh.v1.BalancePolicy\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.mesh.v1.RetryPolicy\x12\'\n\x07timeout\x18\x05 \x01(\x0b\x32\x16.mesh.v1.TimeoutPolicy\x12\'\n\x07outlier\x18\x06 \x01(\x0b\x32\x16.mesh.v1.OutlierPolicy*]\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x12\n\x0ePROTOCOL_HTTP2\x10\x02\x12\x11\n\rPROTOCOL_GRPC\x10\x03*\xac\x03\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LGORITHM_ROUND_ROBIN\x10\x01\x12\"\n\x1e\x41LGORITHM_WEIGHTED_ROUND_ROBIN\x10\x02\x12\x14\n\x10\x41LGORITHM_RANDOM\x10\x03\x12\x1c\n\x18\x41LGORITHM_SOURCE_IP_HASH\x10\x04\x12\x1f\n\x1b\x41LGORITHM_LEAST_CONNECTIONS\x10\x05\x12\x1a\n\x16\x41LGORITHM_POWER_OF_TWO\x10\x06\x12\x1c\n\x18\x41LGORITHM_UNIFORM_RANDOM\x10\x07\x12\x1b\n\x17\x41LGORITHM_LEAST_REQUEST\x10\x08\x12\x17\n\x13\x41LGORITHM_PEAK_EWMA\x10\t\x12\x18\n\x14\x41LGORITHM_LEAST_TIME\x10\n\x12\x18\n\x14\x41LGORITHM_RENDEZVOUS\x10\x0b\x12\x17\n\x13\x41LGORITHM_RING_HASH\x10\x0c\x12\x14\n\x10\x41LGORITHM_MAGLEV\x10\r\x12\x1d\n\x19\x41LGORITHM_FIRST_AVAILABLE\x10\x0e*\x8c\x01\n\x07HashKey\x12\x18\n\x14HASH_KEY_UNSPECIFIED\x10\x00\x12\x16\n\x12HASH_KEY_SOURCE_IP\x10\x01\x12\x13\n\x0fHASH_KEY_HEADER\x10\x02\x12\x13\n\x0fHASH_KEY_COOKIE\x10\x03\x12\x11\n\rHASH_KEY_PATH\x10\x04\x12\x12\n\x0eHASH_KEY_QUERY\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROTOCOL']._serialized_start=1113
-  _globals['_PROTOCOL']._serialized_end=1206
-  _globals['_ALGORITHM']._serialized_start=1209
-  _globals['_ALGORITHM']._serialized_end=1423
-  _globals['_BALANCEPOLICY']._serialized_start=66
-  _globals['_BALANCEPOLICY']._serialized_end=120
-  _globals['_RETRYPOLICY']._serialized_start=123
-  _globals['_RETRYPOLICY']._serialized_end=498
-  _globals['_TIMEOUTPOLICY']._serialized_start=501
-  _globals['_TIMEOUTPOLICY']._serialized_end=645
-  _globals['_OUTLIERPOLICY']._serialized_start=648
-  _globals['_OUTLIERPOLICY']._serialized_end=888
-  _globals['_SERVICE']._serialized_start=891
-  _globals['_SERVICE']._serialized_end=1111
+  _globals['_PROTOCOL']._serialized_start=1724
+  _globals['_PROTOCOL']._serialized_end=1817
+  _globals['_ALGORITHM']._serialized_start=1820
+  _globals['_ALGORITHM']._serialized_end=2248
+  _globals['_HASHKEY']._serialized_start=2251
+  _globals['_HASHKEY']._serialized_end=2391
+  _globals['_LATENCYPOLICY']._serialized_start=66
+  _globals['_LATENCYPOLICY']._serialized_end=167
+  _globals['_HASHPOLICY']._serialized_start=170
+  _globals['_HASHPOLICY']._serialized_end=403
+  _globals['_STICKYPOLICY']._serialized_start=405
+  _globals['_STICKYPOLICY']._serialized_end=489
+  _globals['_BALANCEPOLICY']._serialized_start=492
+  _globals['_BALANCEPOLICY']._serialized_end=731
+  _globals['_RETRYPOLICY']._serialized_start=734
+  _globals['_RETRYPOLICY']._serialized_end=1109
+  _globals['_TIMEOUTPOLICY']._serialized_start=1112
+  _globals['_TIMEOUTPOLICY']._serialized_end=1256
+  _globals['_OUTLIERPOLICY']._serialized_start=1259
+  _globals['_OUTLIERPOLICY']._serialized_end=1499
+  _globals['_SERVICE']._serialized_start=1502
+  _globals['_SERVICE']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)

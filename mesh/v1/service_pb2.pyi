@@ -26,6 +26,23 @@ class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALGORITHM_SOURCE_IP_HASH: _ClassVar[Algorithm]
     ALGORITHM_LEAST_CONNECTIONS: _ClassVar[Algorithm]
     ALGORITHM_POWER_OF_TWO: _ClassVar[Algorithm]
+    ALGORITHM_UNIFORM_RANDOM: _ClassVar[Algorithm]
+    ALGORITHM_LEAST_REQUEST: _ClassVar[Algorithm]
+    ALGORITHM_PEAK_EWMA: _ClassVar[Algorithm]
+    ALGORITHM_LEAST_TIME: _ClassVar[Algorithm]
+    ALGORITHM_RENDEZVOUS: _ClassVar[Algorithm]
+    ALGORITHM_RING_HASH: _ClassVar[Algorithm]
+    ALGORITHM_MAGLEV: _ClassVar[Algorithm]
+    ALGORITHM_FIRST_AVAILABLE: _ClassVar[Algorithm]
+
+class HashKey(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HASH_KEY_UNSPECIFIED: _ClassVar[HashKey]
+    HASH_KEY_SOURCE_IP: _ClassVar[HashKey]
+    HASH_KEY_HEADER: _ClassVar[HashKey]
+    HASH_KEY_COOKIE: _ClassVar[HashKey]
+    HASH_KEY_PATH: _ClassVar[HashKey]
+    HASH_KEY_QUERY: _ClassVar[HashKey]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_HTTP2: Protocol
@@ -37,12 +54,70 @@ ALGORITHM_RANDOM: Algorithm
 ALGORITHM_SOURCE_IP_HASH: Algorithm
 ALGORITHM_LEAST_CONNECTIONS: Algorithm
 ALGORITHM_POWER_OF_TWO: Algorithm
+ALGORITHM_UNIFORM_RANDOM: Algorithm
+ALGORITHM_LEAST_REQUEST: Algorithm
+ALGORITHM_PEAK_EWMA: Algorithm
+ALGORITHM_LEAST_TIME: Algorithm
+ALGORITHM_RENDEZVOUS: Algorithm
+ALGORITHM_RING_HASH: Algorithm
+ALGORITHM_MAGLEV: Algorithm
+ALGORITHM_FIRST_AVAILABLE: Algorithm
+HASH_KEY_UNSPECIFIED: HashKey
+HASH_KEY_SOURCE_IP: HashKey
+HASH_KEY_HEADER: HashKey
+HASH_KEY_COOKIE: HashKey
+HASH_KEY_PATH: HashKey
+HASH_KEY_QUERY: HashKey
+
+class LatencyPolicy(_message.Message):
+    __slots__ = ("decay", "initial")
+    DECAY_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    decay: _duration_pb2.Duration
+    initial: _duration_pb2.Duration
+    def __init__(self, decay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., initial: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class HashPolicy(_message.Message):
+    __slots__ = ("key", "name", "bounded_load", "min_ring_size", "max_ring_size", "table_size")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BOUNDED_LOAD_FIELD_NUMBER: _ClassVar[int]
+    MIN_RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TABLE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    key: HashKey
+    name: str
+    bounded_load: float
+    min_ring_size: int
+    max_ring_size: int
+    table_size: int
+    def __init__(self, key: _Optional[_Union[HashKey, str]] = ..., name: _Optional[str] = ..., bounded_load: _Optional[float] = ..., min_ring_size: _Optional[int] = ..., max_ring_size: _Optional[int] = ..., table_size: _Optional[int] = ...) -> None: ...
+
+class StickyPolicy(_message.Message):
+    __slots__ = ("cookie", "ttl", "path")
+    COOKIE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    cookie: str
+    ttl: _duration_pb2.Duration
+    path: str
+    def __init__(self, cookie: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., path: _Optional[str] = ...) -> None: ...
 
 class BalancePolicy(_message.Message):
-    __slots__ = ("algorithm",)
+    __slots__ = ("algorithm", "choices", "capacity", "latency", "hash", "sticky")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
     algorithm: Algorithm
-    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ...) -> None: ...
+    choices: int
+    capacity: int
+    latency: LatencyPolicy
+    hash: HashPolicy
+    sticky: StickyPolicy
+    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("max_attempts", "codes", "idempotent_methods", "budget_ratio", "budget_min_per_second", "budget_window", "backoff_base", "backoff_max", "replay_bytes")

@@ -25,8 +25,9 @@ sys.meta_path.insert(0, Plain())
 """
 STORY = """
 import hashlib, sys
-from mesh.balance import NodeSet, Outlier, Rng, make_picker, source_key
-from mesh.model import Algorithm, Endpoint, OutlierPolicy
+from mesh.balance import Balancer, NodeSet, Outlier, Rng, source_key
+from mesh.model import Algorithm, BalancePolicy, Endpoint, HashPolicy, OutlierPolicy
+from mesh.model.balance import HASHING
 from mesh.resilience.budget import Budget
 from mesh.resilience.replay import ReplayBuffer
 
@@ -34,7 +35,11 @@ said = []
 for algorithm in Algorithm:
     for seed in range(4):
         story, nodes = Rng(seed), NodeSet()
-        picker, outlier = make_picker(algorithm, nodes, Rng(seed)), Outlier(OutlierPolicy(2, 5.0, 20.0, 0.5), nodes)
+        policy = BalancePolicy(algorithm, capacity=2 * (algorithm is Algorithm.FIRST_AVAILABLE),
+                               hash=HashPolicy(bounded_load=1.25 * (algorithm in HASHING and seed % 2),
+                                               min_ring_size=16 if algorithm is Algorithm.RING_HASH else 1024,
+                                               table_size=1009 if algorithm is Algorithm.MAGLEV else 65_537))
+        picker, outlier = Balancer(policy, nodes, Rng(seed)), Outlier(OutlierPolicy(2, 5.0, 20.0, 0.5), nodes)
         now = 0.0
         for step in range(60):
             if step % 10 == 0:
@@ -49,7 +54,13 @@ for algorithm in Algorithm:
                     break
                 said.append(f"{node.endpoint.name} {node.in_flight} {picker.panic}")
                 tried.append(node)
-                node.in_flight = story.below(4)
+                calls = story.below(4)
+                while node.in_flight < calls:
+                    node.begin()
+                while node.in_flight > calls:
+                    node.end()
+                picker.on_result(node, story.uniform() / 10, story.below(4) > 0, now)
+                said.append(f"{node.latency:.12f}")
                 if outlier.on_result(node, story.below(3) == 0, now):
                     said.append(f"out until {node.ejected_until}")
                     picker.changed()

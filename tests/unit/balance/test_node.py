@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from balance_world import load
 
+from mesh.balance.maglev import Maglev
 from mesh.balance.node import Node, NodeSet
+from mesh.balance.rng import Rng
 from mesh.model import Endpoint, Health
 
 
@@ -22,7 +27,8 @@ def test_eligible(health: Health, weight: int, ejected_until: float):
 
 def test_repr_shows_the_state():
     node = Node(Endpoint("cart", "a", "::1", 80, weight=3))
-    node.in_flight = 2
+    node.begin()
+    node.begin()
     assert repr(node) == "<Node cart/a healthy weight=3 in_flight=2 failures=0 ejections=0 until=0>"
 
 
@@ -55,12 +61,19 @@ def test_no_difference_changes_nothing(endpoints, node_set):
 def test_a_survivor_keeps_its_state(endpoints, node_set):
     nodes = node_set([1, 3, 2])
     a, b, c = nodes.nodes
-    b.in_flight, b.consecutive_failures, b.ejections, b.ejected_until, b.pool = 7, 4, 2, 99.0, object()
-    state = (b.in_flight, b.consecutive_failures, b.ejections, b.ejected_until, b.pool)
+    b.consecutive_failures, b.ejections, b.ejected_until, b.pool = 4, 2, 99.0, object()
+    b.latency, b.latency_at, b.measured = 0.25, 8.0, True
+    load(b, 7)
+
+    def state() -> tuple:
+        return (b.in_flight, b.consecutive_failures, b.ejections, b.ejected_until, b.pool, b.latency, b.latency_at,
+                b.measured)
+
+    before = state()
     added, removed, changed = nodes.reconcile(endpoints([1, 5]))
     assert (added, removed, changed) == ([], [c], [b])
     assert nodes.nodes == [a, b]
-    assert (b.in_flight, b.consecutive_failures, b.ejections, b.ejected_until, b.pool) == state
+    assert state() == before
     assert b.weight == 5
     assert c.removed
     assert not c.eligible(0.0)
@@ -81,7 +94,7 @@ def test_generation_tells_of_weights_only(endpoints, node_set):
 def test_another_address_is_another_process(endpoints, node_set):
     nodes = node_set([1, 1])
     old = nodes.nodes[0]
-    old.in_flight, old.ejected_until = 3, 99.0
+    load(old, 3).ejected_until = 99.0
     added, removed, changed = nodes.reconcile([replace(endpoints([1])[0], port=6000), endpoints([1, 1])[1]])
     assert (len(added), removed, changed) == (1, [old], [])
     fresh = nodes.nodes[0]
@@ -110,3 +123,29 @@ def test_emptied_and_filled_again(endpoints, node_set):
     added, _, _ = nodes.reconcile(endpoints([1, 1]))
     assert added == nodes.nodes
     assert not any(node in removed for node in added)
+
+
+def test_watchers_hear_of_begin_and_end_until_they_leave_or_the_node_does(endpoints, node_set):
+    nodes = node_set([1, 1])
+    a, b = nodes.nodes
+    one, two = Maglev(Rng(1), 1.25, 101), Maglev(Rng(1), 1.25, 101)
+    for watcher in (one, two):
+        a.watch(watcher)
+        b.watch(watcher)
+    load(a, 2), load(b, 3)
+    assert (one.in_flight, two.in_flight) == (5, 5)
+    a.unwatch(one)
+    a.unwatch(one)
+    load(a, 0)
+    assert (one.in_flight, two.in_flight) == (5, 3)
+    nodes.reconcile(endpoints([1]))
+    load(b, 0)
+    assert (one.in_flight, two.in_flight) == (5, 3)
+
+
+def test_calls_are_counted_by_begin_and_end_only():
+    """Pickers that keep loads in order hear of calls there; a count changed elsewhere would go past them."""
+    root = Path(__file__).parents[3] / "mesh"
+    written = [f"{path.relative_to(root)}: {line.strip()}" for path in sorted(root.rglob("*.py"))
+               for line in path.read_text().splitlines() if re.search(r"\w\.in_flight (\+|-)?= ", line)]
+    assert {line.split(": ")[0] for line in written} <= {"balance/node.py", "balance/hashing.py"}, written

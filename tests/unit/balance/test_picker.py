@@ -1,131 +1,48 @@
-"""What every picker does alike: who is picked from, in which order of preference, and when that is looked at again."""
+"""Picker: what it does for every algorithm: watching its nodes, and avoiding those that were tried."""
 
 from __future__ import annotations
 
 import pytest
+from balance_world import load, node_set
 
-from mesh.balance import make_picker
+from mesh.balance import Rng, make_picker
 from mesh.balance.picker import Picker
-from mesh.balance.rng import Rng
-from mesh.model import Algorithm, Health
-
-EVERY = pytest.mark.parametrize("algorithm", Algorithm)
+from mesh.model import Algorithm, BalancePolicy
 
 
-def picks(picker: Picker, n: int, now: float = 0.0, tried: list | None = None) -> set:
-    return {picker.pick(key * 7919, now, tried) for key in range(n)}
+def test_the_base_class_is_no_picker():
+    picker = Picker(Rng(1))
+    nodes = node_set([1]).nodes
+    picker.take(nodes, [])
+    assert picker.active == nodes
+    assert not picker.feedback
 
 
-@EVERY
-def test_none_where_nothing_is_healthy(algorithm: Algorithm, endpoints, node_set):
-    nodes = node_set([])
-    picker = make_picker(algorithm, nodes, Rng(1))
-    assert picker.pick(1, 0.0, None) is None
-    nodes.reconcile([*endpoints([0]), *endpoints([0, 1, 1], health=Health.DRAINING)[1:2],
-                     *endpoints([0, 0, 1], health=Health.UNHEALTHY)[2:]])
-    picker.changed()
-    assert len(nodes.nodes) == 3
-    assert picks(picker, 20) == {None}
-    assert picker.pick(1, 0.0, [nodes.nodes[0]]) is None
-    assert not picker.panic
+def test_only_the_active_nodes_are_watched():
+    """A node that left `active` no longer counts here, and one that came does."""
+    nodes = node_set([1, 1, 1]).nodes
+    picker = make_picker(BalancePolicy(Algorithm.MAGLEV), Rng(1))
+    assert not picker.bounded_load
+    from mesh.balance.maglev import Maglev
+
+    bounded = Maglev(Rng(1), 1.25, 101)
+    bounded.take(nodes[:2], [])
+    load(nodes[0], 3), load(nodes[2], 5)
+    assert bounded.in_flight == 3
+    bounded.take(nodes[1:], [])
+    assert bounded.in_flight == 5
+    load(nodes[0], 9), load(nodes[1], 2)
+    assert bounded.in_flight == 7
+    bounded.detach()
+    load(nodes[1], 0)
+    assert bounded.in_flight == 7
+    assert bounded.active == []
 
 
-@EVERY
-def test_never_one_that_is_drained_unhealthy_or_of_weight_0(algorithm: Algorithm, endpoints, node_set):
-    nodes = node_set([1, 0, 1, 1, 2])
-    drained = endpoints([1, 0, 1], health=Health.DRAINING)[2]
-    ill = endpoints([1, 0, 1, 1], health=Health.UNHEALTHY)[3]
-    given = endpoints([1, 0, 1, 1, 2])
-    nodes.reconcile([given[0], given[1], drained, ill, given[4]])
-    picker = make_picker(algorithm, nodes, Rng(1))
-    assert picks(picker, 500) == {nodes.nodes[0], nodes.nodes[4]}
+@pytest.mark.parametrize("weights", [[1, 1, 1], [5, 1, 1]])
+def test_all_but_one_tried(weights: list[int]):
+    from mesh.balance import Balancer, NodeSet
 
-
-@EVERY
-def test_an_ejected_one_is_left_out_until_its_time_and_comes_back_by_itself(algorithm: Algorithm, node_set):
-    nodes = node_set([1, 1, 1])
-    picker = make_picker(algorithm, nodes, Rng(2))
-    assert picks(picker, 200) == set(nodes.nodes)
-    a, b, c = nodes.nodes
-    b.ejected_until = 30.0
-    picker.changed()
-    assert picks(picker, 200, now=10.0) == {a, c}
-    assert picks(picker, 200, now=29.999) == {a, c}
-    assert picks(picker, 200, now=30.0) == {a, b, c}
-
-
-@EVERY
-def test_all_ejected_is_as_none_ejected_until_the_first_is_back(algorithm: Algorithm, node_set):
-    nodes = node_set([1, 1, 0])
-    a, b, _ = nodes.nodes
-    a.ejected_until, b.ejected_until = 30.0, 40.0
-    picker = make_picker(algorithm, nodes, Rng(3))
-    assert picks(picker, 200) == {a, b}
-    assert picker.panic
-    assert picker.pick(1, 0.0, [a]) is b
-    assert picks(picker, 200, now=30.0) == {a}
-    assert not picker.panic
-    assert picks(picker, 200, now=40.0) == {a, b}
-
-
-@EVERY
-@pytest.mark.parametrize("weights", [[1, 1], [1, 3, 2], [1, 1_000_000], [1] * 20])
-def test_tried_is_avoided_while_another_is_up(algorithm: Algorithm, weights: list[int], node_set):
-    nodes = node_set(weights)
-    picker = make_picker(algorithm, nodes, Rng(4))
-    for untried in nodes.nodes:
-        tried = [node for node in nodes.nodes if node is not untried]
-        assert picks(picker, 50, tried=tried) == {untried}
-
-
-@EVERY
-def test_when_all_were_tried_one_of_them_again(algorithm: Algorithm, node_set):
-    nodes = node_set([1, 3, 2])
-    picker = make_picker(algorithm, nodes, Rng(5))
-    assert picks(picker, 300, tried=list(nodes.nodes)) == set(nodes.nodes)
-
-
-@EVERY
-def test_an_eligible_one_that_was_tried_goes_before_an_ejected_one(algorithm: Algorithm, node_set):
-    nodes = node_set([1, 1])
-    a, b = nodes.nodes
-    b.ejected_until = 30.0
-    picker = make_picker(algorithm, nodes, Rng(6))
-    assert picks(picker, 50, tried=[a]) == {a}
-
-
-@EVERY
-def test_a_tried_one_that_left_the_set_does_no_harm(algorithm: Algorithm, endpoints, node_set):
-    nodes = node_set([1, 1, 1])
-    gone = nodes.nodes[2]
-    nodes.reconcile(endpoints([1, 1]))
-    picker = make_picker(algorithm, nodes, Rng(7))
-    assert picks(picker, 100, tried=[gone, nodes.nodes[0]]) == {nodes.nodes[1]}
-
-
-@EVERY
-def test_a_refresh_that_changes_nothing_leaves_the_sequence_alone(algorithm: Algorithm, endpoints, node_set):
-    plain = make_picker(algorithm, node_set([1, 3, 2]), Rng(8))
-    disturbed_set = node_set([1, 3, 2])
-    disturbed = make_picker(algorithm, disturbed_set, Rng(8))
-    for key in range(200):
-        disturbed_set.reconcile(endpoints([1, 3, 2]))
-        disturbed.changed()
-        assert disturbed.pick(key, 0.0, None).position == plain.pick(key, 0.0, None).position
-
-
-@EVERY
-def test_same_seed_same_picks(algorithm: Algorithm, node_set):
-    def sequence(seed: int) -> list[int]:
-        picker = make_picker(algorithm, node_set([5, 1, 2, 2]), Rng(seed))
-        return [picker.pick(key % 50, 0.0, None).position for key in range(100)]
-
-    assert sequence(1) == sequence(1)
-
-
-def test_the_base_class_is_no_picker(node_set):
-    picker = Picker(node_set([1]), Rng(1))
-    with pytest.raises(NotImplementedError):
-        picker.describe()
-    with pytest.raises(NotImplementedError):
-        picker.pick(1, 0.0, None)
+    nodes: NodeSet = node_set(weights)
+    balancer = Balancer(BalancePolicy(Algorithm.RANDOM), nodes, Rng(1))
+    assert {balancer.pick(0, 0.0, nodes.nodes[:2]) for _ in range(50)} == {nodes.nodes[2]}

@@ -5,23 +5,22 @@ from __future__ import annotations
 import heapq
 
 import pytest
+from balance_world import balancer_of, load
 
-from mesh.balance import make_picker
-from mesh.balance.power_of_two import PowerOfTwo
-from mesh.balance.rng import Rng
+from mesh.balance import Rng
 from mesh.model import Algorithm
 
 
 def test_the_less_loaded_of_two(node_set):
     """With two nodes, both are drawn (but for once in 65,536 picks)."""
     nodes = node_set([1, 1])
-    nodes.nodes[0].in_flight = 1
-    picker = PowerOfTwo(nodes, Rng(1))
+    load(nodes.nodes[0], 1)
+    picker = balancer_of(Algorithm.POWER_OF_TWO, nodes, Rng(1))
     picks = [picker.pick(0, 0.0, None).position for _ in range(1000)]
     assert picks.count(1) >= 999
     nodes = node_set([1, 3])
-    nodes.nodes[0].in_flight, nodes.nodes[1].in_flight = 1, 3  # equal by weight: the first draw stands
-    picker = PowerOfTwo(nodes, Rng(1))
+    load(nodes.nodes[0], 1), load(nodes.nodes[1], 3)  # equal by weight: the first draw stands
+    picker = balancer_of(Algorithm.POWER_OF_TWO, nodes, Rng(1))
     picks = [picker.pick(0, 0.0, None).position for _ in range(4000)]
     assert abs(picks.count(1) - 3000) < 5 * (4000 * 3 / 16) ** 0.5
 
@@ -29,7 +28,7 @@ def test_the_less_loaded_of_two(node_set):
 @pytest.mark.parametrize("weights", [[1], [1, 1_000_000], [1_000_000, 1, 1]])
 def test_it_ends_where_a_second_is_hard_to_draw(weights: list[int], node_set):
     nodes = node_set(weights)
-    picker = PowerOfTwo(nodes, Rng(1))
+    picker = balancer_of(Algorithm.POWER_OF_TWO, nodes, Rng(1))
     assert all(picker.pick(0, 0.0, None) in nodes.nodes for _ in range(200))
 
 
@@ -38,15 +37,15 @@ def closed_loop(algorithm: Algorithm, nodes, slow: int, callers: int = 64, calls
 
     Returns the calls per node and the longest queue (calls in flight at one node) seen.
     """
-    picker, times = make_picker(algorithm, nodes, Rng(1)), Rng(2)
+    picker, times = balancer_of(algorithm, nodes, Rng(1)), Rng(2)
     running: list[tuple[float, int, object]] = []
     counts, longest, now = [0] * len(nodes.nodes), 0, 0.0
     for call in range(calls):
         if call >= callers:
             now, _, done = heapq.heappop(running)
-            done.in_flight -= 1
+            done.end()
         node = picker.pick(0, now, None)
-        node.in_flight += 1
+        node.begin()
         counts[node.position] += 1
         longest = max(longest, node.in_flight)
         service_time = (10.0 if node.position < slow else 1.0) * (0.5 + times.uniform())

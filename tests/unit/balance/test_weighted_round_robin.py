@@ -7,13 +7,12 @@ from collections import Counter
 from math import gcd
 
 import pytest
+from balance_world import balancer_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.balance.node import NodeSet
-from mesh.balance.rng import Rng
-from mesh.balance.weighted_round_robin import WeightedRoundRobin
-from mesh.model import Endpoint
+from mesh.balance import Balancer, NodeSet, Rng
+from mesh.model import Algorithm, Endpoint
 
 
 def nginx_cycle(weights: list[int]) -> list[int]:
@@ -35,13 +34,13 @@ def nginx_cycle(weights: list[int]) -> list[int]:
     return sequence
 
 
-def make(weights: list[int], seed: int = 1) -> tuple[NodeSet, WeightedRoundRobin]:
+def make(weights: list[int], seed: int = 1) -> tuple[NodeSet, Balancer]:
     nodes = NodeSet()
     nodes.reconcile(Endpoint("cart", f"cart-{i:05}", "127.0.0.1", 80, weight=w) for i, w in enumerate(weights))
-    return nodes, WeightedRoundRobin(nodes, Rng(seed))
+    return nodes, balancer_of(Algorithm.WEIGHTED_ROUND_ROBIN, nodes, Rng(seed))
 
 
-def sequence(picker: WeightedRoundRobin, n: int) -> list[int]:
+def sequence(picker: Balancer, n: int) -> list[int]:
     return [picker.pick(0, 0.0, None).position for _ in range(n)]
 
 

@@ -51,7 +51,8 @@ def test_survivors_keep_their_state() -> None:
     cluster.update_service(Service("cart"))
     cluster.update_endpoints([at("a"), at("b")])
     node = cluster.nodes.by_name["a"]
-    node.in_flight = 3
+    for _ in range(3):
+        node.begin()
     cluster.update_endpoints([at("a", weight=5), at("c")])
     assert cluster.nodes.by_name["a"] is node
     assert (node.in_flight, node.weight) == (3, 5)
@@ -78,6 +79,21 @@ def test_a_new_policy_replaces_the_picker_and_its_name() -> None:
                                    retry=RetryPolicy(max_attempts=7), timeout=TimeoutPolicy(connect=0.5)))
     assert (cluster.why, cluster.max_attempts, cluster.connect_timeout) == ("weighted_round_robin", 7, 0.5)
     assert cluster.pick(0, None) is not None
+
+
+def test_what_is_observed_steers_algorithms_that_go_by_latency() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart", balance=BalancePolicy(Algorithm.PEAK_EWMA)))
+    cluster.update_endpoints([at("a"), at("b")])
+    slow, fast = (cluster.nodes.by_name[name] for name in "ab")
+    assert {cluster.pick(0, None) for _ in range(50)} == {slow, fast}
+    cluster.observe(slow, 0.5, True)
+    cluster.observe(fast, 0.05, True)
+    assert {cluster.pick(0, None) for _ in range(50)} == {fast}
+    cluster.update_service(Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN)))
+    cluster.observe(fast, 9.0, True)
+    assert {cluster.pick(0, None) for _ in range(50)} == {slow, fast}
+    assert (slow.latency, fast.latency) == (0.5, 0.05)
 
 
 def test_an_unchanged_policy_keeps_the_budget() -> None:

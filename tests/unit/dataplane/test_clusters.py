@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mesh.balance.rng import Rng
 from mesh.dataplane import clusters as module
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.model import Endpoint, Service
+from mesh.errors import InvalidResource
+from mesh.model import Algorithm, BalancePolicy, Endpoint, HashPolicy, Service
 
 
 def made() -> tuple[Clusters, list[str]]:
@@ -42,6 +45,15 @@ def test_news_reaches_the_cluster_and_strangers_are_ignored() -> None:
     assert cart.known()
     assert list(cart.endpoints) == ["a"]
     assert [each["service"] for each in clusters.statistics()] == ["cart"]
+
+
+def test_a_policy_beyond_this_sidecar_is_refused_with_its_path() -> None:
+    clusters, _ = made()
+    clusters.check(Service("cart"))
+    clusters.check(Endpoint("cart", "a", "::1", 80))
+    policy = BalancePolicy(Algorithm.RING_HASH, hash=HashPolicy(min_ring_size=8_388_608))
+    with pytest.raises(InvalidResource, match=r"^balance\.hash\.min_ring_size: 8,388,608 points take 96 MiB"):
+        clusters.check(Service("cart", balance=policy))
 
 
 def test_made_up_names_do_not_fill_the_memory() -> None:

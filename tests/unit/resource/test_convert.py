@@ -17,14 +17,19 @@ from mesh.model import (
     Algorithm,
     BalancePolicy,
     Endpoint,
+    HashKey,
+    HashPolicy,
     Health,
+    LatencyPolicy,
     Locality,
     OutlierPolicy,
     Protocol,
     RetryPolicy,
     Service,
+    StickyPolicy,
     TimeoutPolicy,
 )
+from mesh.model.balance import HASHING, WITH_CHOICES, WITH_LATENCY
 from mesh.resource import convert
 from mesh.v1 import endpoint_pb2, service_pb2
 
@@ -38,12 +43,35 @@ def seconds(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 @st.composite
+def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
+    algorithm = draw(st.sampled_from(Algorithm))
+    hashing = HashPolicy()
+    if algorithm in HASHING:
+        free = algorithm is not Algorithm.SOURCE_IP_HASH and protocol is not Protocol.TCP
+        key = draw(st.sampled_from(HashKey)) if free else HashKey.SOURCE_IP
+        smallest, largest = sorted(draw(st.tuples(st.integers(1, 8_388_608), st.integers(1, 8_388_608))))
+        ring = {"min_ring_size": smallest, "max_ring_size": largest} if algorithm is Algorithm.RING_HASH else {}
+        table = {"table_size": draw(st.sampled_from([101, 1009, 65_537]))} if algorithm is Algorithm.MAGLEV else {}
+        hashing = HashPolicy(key, "" if key in (HashKey.SOURCE_IP, HashKey.PATH) else "user",
+                             bounded_load=draw(st.one_of(st.just(0.0), st.floats(1.01, 10))), **ring, **table)
+    latency = LatencyPolicy(draw(seconds(0.1, 3600)), draw(seconds(0.000_001, 60)))
+    sticky = StickyPolicy("sid", draw(st.one_of(st.just(0.0), seconds(1, 86_400))), draw(st.sampled_from(["/", "/a"])))
+    return BalancePolicy(
+        algorithm,
+        choices=draw(st.integers(2, 100)) if algorithm in WITH_CHOICES else 2,
+        capacity=draw(st.integers(1, 1_000_000)) if algorithm is Algorithm.FIRST_AVAILABLE else 0,
+        latency=latency if algorithm in WITH_LATENCY else LatencyPolicy(),
+        hash=hashing,
+        sticky=sticky if protocol is not Protocol.TCP and draw(st.booleans()) else StickyPolicy())
+
+
+@st.composite
 def services(draw: Any) -> Service:
+    protocol = draw(st.sampled_from(Protocol))
     base, longest = sorted((draw(seconds(0.001, 60)), draw(seconds(0.001, 60))))
     eject, most = sorted((draw(seconds(0.001, 3600)), draw(seconds(0.001, 3600))))
     return Service(
-        name=draw(NAMES), protocol=draw(st.sampled_from(Protocol)),
-        balance=BalancePolicy(draw(st.sampled_from(Algorithm))),
+        name=draw(NAMES), protocol=protocol, balance=draw(balances(protocol)),
         retry=RetryPolicy(
             max_attempts=draw(st.integers(1, 10)),
             codes=frozenset(draw(st.sets(st.sampled_from(RETRYABLE_CODES), min_size=1))),
@@ -124,7 +152,15 @@ BAD_SERVICES = [
     ({"name": "Cart"}, "name: 'Cart' is not a name"),
     ({}, "name: '' is not a name"),
     ({"protocol": 9}, "protocol: 9 is none of 0..3"),
-    ({"balance": {"algorithm": 7}}, "balance.algorithm: 7 is none of 0..6"),
+    ({"balance": {"algorithm": 15}}, "balance.algorithm: 15 is none of 0..14"),
+    ({"balance": {"choices": 1}}, "balance.choices: 1 is outside 2..100"),
+    ({"balance": {"choices": 3}}, "balance.choices: 3 has no meaning with algorithm power_of_two"),
+    ({"balance": {"algorithm": 14}}, "balance.capacity: is missing"),
+    ({"balance": {"latency": {"decay": Duration()}}}, "balance.latency.decay: 0.0 is outside 0.1..3,600"),
+    ({"balance": {"hash": {"key": 6}}}, "balance.hash.key: 6 is none of 0..5"),
+    ({"balance": {"algorithm": 13, "hash": {"table_size": 65_536}}}, "balance.hash.table_size: 65,536 is not a prime"),
+    ({"balance": {"sticky": {"path": "/x"}}}, "balance.sticky.cookie: is missing"),
+    ({"protocol": 1, "balance": {"sticky": {"cookie": "a"}}}, "balance.sticky.cookie: a service of protocol tcp"),
     ({"retry": {"max_attempts": 99}}, "retry.max_attempts: 99 is outside 1..10"),
     ({"retry": {"codes": ["OK"]}}, "retry.codes: 'OK' is not a gRPC status"),
     ({"retry": {"idempotent_methods": ["x"]}}, "retry.idempotent_methods: 'x' is neither"),

@@ -14,12 +14,16 @@ from mesh.model import (
     Algorithm,
     BalancePolicy,
     Endpoint,
+    HashKey,
+    HashPolicy,
     Health,
+    LatencyPolicy,
     Locality,
     OutlierPolicy,
     Protocol,
     RetryPolicy,
     Service,
+    StickyPolicy,
     TimeoutPolicy,
 )
 from mesh.resource.documents import (
@@ -59,6 +63,31 @@ def test_every_field_of_an_endpoint():
     assert endpoint_from_document(ENDPOINT) == ENDPOINT_VALUE
 
 
+BALANCES = [
+    ({"algorithm": "first_available", "capacity": 4}, BalancePolicy(Algorithm.FIRST_AVAILABLE, capacity=4)),
+    ({"algorithm": "peak_ewma", "choices": 3, "latency": {"decay": "5s", "initial": "100ms"}},
+     BalancePolicy(Algorithm.PEAK_EWMA, choices=3, latency=LatencyPolicy(5.0, 0.1))),
+    ({"algorithm": "ring_hash", "hash": {"key": "header", "name": "x-user", "bounded_load": 1.25,
+                                         "min_ring_size": 2048, "max_ring_size": 4096}},
+     BalancePolicy(Algorithm.RING_HASH, hash=HashPolicy(HashKey.HEADER, "x-user", 1.25, 2048, 4096))),
+    ({"algorithm": "maglev", "hash": {"key": "HASH_KEY_PATH", "table_size": 1009}},
+     BalancePolicy(Algorithm.MAGLEV, hash=HashPolicy(HashKey.PATH, table_size=1009))),
+    ({"sticky": {"cookie": "sid", "ttl": "1h", "path": "/shop"}},
+     BalancePolicy(sticky=StickyPolicy("sid", 3600.0, "/shop"))),
+]
+
+
+@pytest.mark.parametrize(("document", "policy"), BALANCES)
+def test_every_field_of_a_balance_policy_there_and_back(document: dict[str, Any], policy: BalancePolicy):
+    service = Service("cart", balance=policy)
+    assert service_from_document({"name": "cart", "balance": document}) == service
+    assert service_from_document(json.loads(json.dumps(service_to_document(service)))) == service
+
+
+def test_what_a_policy_does_not_say_is_not_written():
+    assert service_to_document(Service("cart"))["balance"] == {"algorithm": "power_of_two"}
+
+
 def test_what_is_left_out_or_null_is_the_default():
     assert service_from_document({"name": "cart"}) == Service("cart")
     assert service_from_document({"name": "cart", "retry": None, "timeout": {}, "outlier": {"max_ejection_ratio": None},
@@ -80,8 +109,10 @@ def test_endpoints_go_there_and_back(value: Endpoint):
 
 @pytest.mark.parametrize("algorithm", Algorithm)
 def test_enums_short_and_long_in_either_case(algorithm: Algorithm):
+    needed = {"capacity": 1} if algorithm is Algorithm.FIRST_AVAILABLE else {}
     for text in (algorithm.value, algorithm.value.upper(), f"ALGORITHM_{algorithm.value.upper()}"):
-        assert service_from_document({"name": "a", "balance": {"algorithm": text}}).balance.algorithm is algorithm
+        read = service_from_document({"name": "a", "balance": {"algorithm": text, **needed}})
+        assert read.balance.algorithm is algorithm
     assert service_from_document({"name": "a", "protocol": "PROTOCOL_TCP"}).protocol is Protocol.TCP
     assert endpoint_from_document({**ENDPOINT, "health": "HEALTH_UNHEALTHY"}).health is Health.UNHEALTHY
 
