@@ -188,9 +188,10 @@ class Connection(SendingSide):
                     raise Malformed(414, "start line is too long")
             elif self.lines > MAX_FIELDS + 1:
                 raise Malformed(431, "too many fields")
-            octet = buf[line] | 0x20
-            if self.first < 0 and (octet == 0x74 or octet == 0x67):  # t, g
-                self.first = line - at
+            if self.first < 0 and (self.lines > 1 or self.state == TRAILERS_DUE):
+                octet = buf[line] | 0x20
+                if octet == 0x74 or octet == 0x67:  # t, g
+                    self.first = line - at
             line = feed
         self.searched = n - at
         self.line = line - at

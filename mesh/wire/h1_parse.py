@@ -30,6 +30,7 @@ if not cython.compiled:
         authority_problem,
         is_target,
         is_token,
+        members,
         method_problem,
         same_word,
     )
@@ -248,14 +249,14 @@ def new_message(section: Section, http10: cython.bint) -> Message:
         message.persistent = not http10
     else:
         message.persistent = b"close" not in options and (not http10 or b"keep-alive" in options)
-    if section.codings is not None:
+    if section.coding is not None:
         # RFC 9112, section 6.1, lets a server choose in each of these cases; there is one choice that fools nobody.
         if http10:
             raise Malformed(400, "transfer-encoding in HTTP/1.0")
         if section.length >= 0:
             raise Malformed(400, "both transfer-encoding and content-length")
-        if section.codings != [b"chunked"]:
-            if not section.codings or b"chunked" in section.codings:
+        if section.coding != b"chunked":
+            if not section.coding or b"chunked" in members(section.coding):
                 raise Malformed(400, "chunked is not the one transfer coding")
             raise Malformed(501, "unknown transfer coding")
         message.chunked = True

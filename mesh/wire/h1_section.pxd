@@ -8,6 +8,7 @@ from mesh.wire.octets cimport copy_octets, find_octet, octets_of, put_octets
 cdef bytearray SCRATCH
 cdef int MAX_LITERAL
 cdef frozenset FORBIDDEN_TRAILERS
+cdef frozenset LOOK_ALIKES
 cdef tuple PER_CALL_NAMES
 cdef frozenset HARMLESS
 cdef Field TE_TRAILERS
@@ -18,7 +19,7 @@ cdef class Section:
     cdef readonly bytes host
     cdef readonly long long length
     cdef readonly set options
-    cdef readonly list codings
+    cdef readonly bytes coding
     cdef readonly list protocols
     cdef readonly bint te_trailers
     cdef readonly bint expects

@@ -45,6 +45,8 @@ FORBIDDEN_TRAILERS: frozenset[bytes] = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection range retry-after set-cookie te trailer "
     b"transfer-encoding upgrade vary warning www-authenticate".split()
 )
+# Names that servers with CGI in their ancestry take for others.
+LOOK_ALIKES: frozenset[bytes] = frozenset((b"content_length", b"transfer_encoding"))
 # The per-call fields, which are read apart from the section; bits of `Section.forgets`.
 PER_CALL_NAMES: tuple[bytes, bytes, bytes] = (b"traceparent", b"tracestate", b"grpc-timeout")
 
@@ -52,7 +54,8 @@ PER_CALL_NAMES: tuple[bytes, bytes, bytes] = (b"traceparent", b"tracestate", b"g
 class Section:
     """What the fields of one section say. `fields` are those that stay; None, -1, 0: not there.
 
-    `options`: the members of Connection; `codings`: those of Transfer-Encoding; `protocols`: those of Upgrade;
+    `options`: the members of Connection; `coding`: Transfer-Encoding in lower case; `protocols`: the
+    members of Upgrade;
     `keep_alive`: seconds, the `timeout` of Keep-Alive.
     """
 
@@ -62,7 +65,7 @@ class Section:
         self.host: bytes | None = None
         self.length: int = -1
         self.options: Any = None
-        self.codings: Any = None
+        self.coding: bytes | None = None
         self.protocols: Any = None
         self.te_trailers: bool = False
         self.expects: bool = False
@@ -108,6 +111,8 @@ class Section:
                 raise Malformed(400, field.problem)
             if kind == CONTENT_LENGTH:
                 return self.content_length(field)
+            if kind == OTHER and field.name in LOOK_ALIKES:
+                raise Malformed(400, "field name that some servers take for one that frames")
             self.fields.append(field)
             return 0
         return self.special(kind, field)
@@ -127,9 +132,9 @@ class Section:
                 self.options = set()
             self.options.update(members(value))
         elif kind == TRANSFER_ENCODING:
-            if self.codings is None:
-                self.codings = []
-            self.codings.extend(members(value))
+            if self.coding is not None:
+                raise Malformed(400, "transfer-encoding twice")
+            self.coding = value.lower()
         elif kind == UPGRADE:
             if self.protocols is None:
                 self.protocols = []

@@ -23,7 +23,7 @@ def play(before: str, script: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["transcript", "first_octets"])
+@pytest.mark.parametrize("script", ["transcript", "first_octets", "h1_transcript"])
 def test_plain_and_compiled_codecs_agree(script: str) -> None:
     kind, compiled = play("pass", script)
     assert kind == "compiled"
