@@ -4,6 +4,7 @@ from mesh.balance.node cimport Node, NodeSet
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
+from mesh.wire.hpack cimport Head
 
 cdef class Cluster:
     cdef readonly Hub hub
@@ -13,6 +14,7 @@ cdef class Cluster:
     cdef readonly bint endpoints_known
     cdef readonly NodeSet nodes
     cdef readonly Balancer balancer
+    cdef readonly object affinity
     cdef readonly Outlier outlier
     cdef readonly Budget budget
     cdef readonly object retry
@@ -27,6 +29,7 @@ cdef class Cluster:
     cdef list waiters
     cpdef bint known(self)
     cpdef Node pick(self, unsigned long long key, list tried)
+    cdef Node pick_for(self, Head head, unsigned long long key, list tried)
     cpdef int observe(self, Node node, double latency, bint ok) except -1
     cdef Pool pool_of(self, Node node)
     cpdef int succeeded(self, Node node) except -1

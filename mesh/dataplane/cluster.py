@@ -17,11 +17,13 @@ import cython
 from mesh.balance.balancer import Balancer
 from mesh.balance.ejection import Outlier
 from mesh.balance.node import Node, NodeSet
+from mesh.dataplane.affinity import Affinity
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.model import Endpoint, Protocol, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
+from mesh.wire.hpack import Head
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ class Cluster:
         self.endpoints: dict[str, Endpoint] = {}
         self.waiters: list[UpstreamCall] = []
         self.service: Service | None = None
-        self.balancer: Balancer
+        self.balancer: Any = None
+        self.affinity: Any = None
         self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
@@ -71,9 +74,10 @@ class Cluster:
         if before is None or before.retry != retry:
             self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
         if before is None or before.balance != service.balance:
-            if before is not None:
+            if self.balancer is not None:
                 self.balancer.close()
             self.balancer = Balancer(service.balance, self.nodes, self.hub.rng)
+            self.affinity = Affinity(self.balancer, self.hub.rng) if Affinity.needed(self.balancer) else None
         if before is None or before.outlier != service.outlier:
             self.outlier = Outlier(service.outlier, self.nodes)
         self.why = self.balancer.why
@@ -132,7 +136,13 @@ class Cluster:
 
     def pick(self, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
         """The endpoint for the next attempt; `why` then says how it was picked."""
-        node = self.balancer.pick(key, self.hub.now, tried)
+        node: Node | None = self.balancer.pick(key, self.hub.now, tried)
+        self.why = self.balancer.why
+        return node
+
+    def pick_for(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
+        """As `pick`, for a request that may say itself where it belongs; only where there is an `affinity`."""
+        node: Node | None = self.affinity.pick(head, key, self.hub.now, tried)
         self.why = self.balancer.why
         return node
 

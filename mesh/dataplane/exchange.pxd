@@ -28,6 +28,7 @@ cdef class Exchange(Relay):
     # time
     cdef double request_deadline
     cdef bint caller_deadline
+    cdef double sent_at
     cdef Record record
     cdef Record attempt_record
     cdef str retry_why
@@ -38,6 +39,7 @@ cdef class Exchange(Relay):
     cdef int open_stream(self) except -1
     cdef int leave_upstream(self, unsigned int code) except -1
     cdef int end_attempt(self, object reason) except -1
+    cdef int timed(self, bint ok) except -1
     cdef bint try_again(self, object reason, int grpc_status) except -1
     cdef int attempt_failed(self, object reason, str detail) except -1
     cdef int fail(self, object reason, str detail) except -1

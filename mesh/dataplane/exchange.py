@@ -57,6 +57,7 @@ class Exchange(Relay):
         self.caller_deadline = False
         self.record: Any = None
         self.attempt_record: Any = None
+        self.sent_at = 0.0
         self.retry_why = ""
 
     # -- from the caller
@@ -121,6 +122,8 @@ class Exchange(Relay):
         if self.request_deadline > 0:
             hub.timers.add(self, self.request_deadline, hub.now)
         cluster.budget.deposit(hub.now)
+        if cluster.affinity is not None:
+            self.key = cluster.affinity.key(self.head, self.key)
         if cluster.max_attempts > 1:
             self.replay = ReplayBuffer(cluster.replay_bytes)
             for chunk, _ in self.pending or ():
@@ -141,7 +144,11 @@ class Exchange(Relay):
     def start_attempt(self) -> cython.int:
         """Pick an endpoint and open a stream to it, now or when there is a connection."""
         cluster: Cluster = self.cluster
-        node: Node | None = cluster.pick(self.key, self.tried)
+        node: Node | None
+        if cluster.affinity is None:
+            node = cluster.pick(self.key, self.tried)
+        else:
+            node = cluster.pick_for(self.head, self.key, self.tried)
         if node is None:
             if cluster.endpoints:
                 return self.fail(errors.NO_HEALTHY_UPSTREAM, cluster.name)
@@ -192,6 +199,7 @@ class Exchange(Relay):
         self.state = OPEN
         self.up_stream = conn.request(self, self.head, self.entry.call_fields(record, left, conn.textual), end)
         self.request_sent = end
+        self.sent_at = self.hub.now
         if not end and (self.pending or self.request_ended):
             self.pump_request()
         return 0
@@ -220,6 +228,9 @@ class Exchange(Relay):
                 return 0
             self.committed = True
             self.replay = None
+            self.timed(not failed)
+            if self.cluster.affinity is not None:
+                head = self.cluster.affinity.mark(self.head, head, self.node)
         if end:
             self.response_ended = True
         return self.send_response_head(head, end)
@@ -350,6 +361,7 @@ class Exchange(Relay):
         node: Node = self.node
         if node is None:
             return 0
+        self.timed(False)
         self.node = None
         node.end()
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
@@ -357,6 +369,13 @@ class Exchange(Relay):
         if self.attempt_record is not None:
             self.entry.add_record(self.attempt_record, reason)
             self.attempt_record = None
+        return 0
+
+    def timed(self, ok: cython.bint) -> cython.int:
+        """Tell the balancer how long this attempt took: to its answer, or until it was given up; once."""
+        if self.sent_at > 0:
+            self.cluster.observe(self.node, self.hub.now - self.sent_at, ok)
+            self.sent_at = 0.0
         return 0
 
     def answered(self) -> cython.int:

@@ -96,6 +96,20 @@ def test_what_is_observed_steers_algorithms_that_go_by_latency() -> None:
     assert (slow.latency, fast.latency) == (0.5, 0.05)
 
 
+def test_a_service_that_was_deleted_and_made_again_has_let_go_of_its_nodes() -> None:
+    cluster = made()
+    service = Service("cart", balance=BalancePolicy(Algorithm.LEAST_CONNECTIONS))
+    cluster.update_service(service)
+    cluster.update_endpoints([at("a"), at("b")])
+    cluster.pick(0, None)
+    old = cluster.balancer
+    cluster.update_service(None)
+    cluster.update_service(service)
+    assert cluster.balancer is not old
+    assert old.picker.active == []
+    assert cluster.pick(0, None) is not None
+
+
 def test_an_unchanged_policy_keeps_the_budget() -> None:
     cluster = made()
     service = Service("cart")
