@@ -287,8 +287,10 @@ def read_request(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_
         raise Malformed(400, "no host")
     if section.host and authority_problem(section.host) is not None:
         raise Malformed(400, "malformed host")
+    if section.expects_other and minor == 1:
+        raise Malformed(417, "unknown expectation")
     message: Message = new_message(section, minor == 0)
-    if message.http10 and message.expects:  # RFC 9110, section 10.1.1: ignore it
+    if message.http10 and (message.expects or section.expects_other):  # RFC 9110, section 10.1.1: ignore it
         message.expects = False
         drop_field(section, b"expect")
     fields: list[Any] = pseudo_fields(section, message, method, octets_of(buf, space + 1, stop - 10 - space))

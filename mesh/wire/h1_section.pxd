@@ -23,6 +23,7 @@ cdef class Section:
     cdef readonly list protocols
     cdef readonly bint te_trailers
     cdef readonly bint expects
+    cdef readonly bint expects_other
     cdef readonly bytes key
     cdef readonly int keep_alive
     cdef readonly int forgets

@@ -54,9 +54,9 @@ PER_CALL_NAMES: tuple[bytes, bytes, bytes] = (b"traceparent", b"tracestate", b"g
 class Section:
     """What the fields of one section say. `fields` are those that stay; None, -1, 0: not there.
 
-    `options`: the members of Connection; `coding`: Transfer-Encoding in lower case; `protocols`: the
-    members of Upgrade;
-    `keep_alive`: seconds, the `timeout` of Keep-Alive.
+    `expects`: 100-continue, `expects_other`: something else. `options`: the members of Connection; `coding`:
+    Transfer-Encoding in lower case; `protocols`: the members of Upgrade; `keep_alive`: seconds, the `timeout` of
+    Keep-Alive.
     """
 
     def __init__(self, trailers: cython.bint) -> None:
@@ -69,6 +69,7 @@ class Section:
         self.protocols: Any = None
         self.te_trailers: bool = False
         self.expects: bool = False
+        self.expects_other: bool = False
         self.key: bytes | None = None
         self.keep_alive: int = 0
         self.forgets: int = 0
@@ -148,9 +149,10 @@ class Section:
             pass  # RFC 9113 has done away with the first; the second never was one
         else:
             if kind == EXPECT:
-                if members(value) != [b"100-continue"]:
-                    raise Malformed(417, "unknown expectation")
-                self.expects = True
+                if members(value) == [b"100-continue"]:
+                    self.expects = True
+                else:
+                    self.expects_other = True
             elif kind == WEBSOCKET_KEY:
                 if self.key is not None:
                     raise Malformed(400, "sec-websocket-key twice")

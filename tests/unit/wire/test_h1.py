@@ -113,6 +113,8 @@ def test_answers_given_at_once_let_the_next_request_in() -> None:
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
         (POST + b"Expect: x\r\n\r\n", 417),
+        (b"tracestate: a=1\r\n" + GET, 400),
+        (b"grpc-timeout: 1S\r\n" + GET, 400),
         (POST + b"Content-Length: 1234567890123456789\r\n\r\n", 413),
         (CHUNKED + b"x", 400),
         (CHUNKED + b"5\r\nhello!", 400),

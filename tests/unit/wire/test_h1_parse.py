@@ -379,3 +379,14 @@ def test_trailers() -> None:
     assert pairs(block) == [(b"x-sum", b"1")]
     assert block.traceparent == b"tp"
     assert block.head.trailers_problem is None
+
+
+def test_an_expectation_is_a_request_s_and_means_nothing_elsewhere() -> None:
+    for value in (b"200-ok", b"100-continue, x", b""):
+        with pytest.raises(Malformed) as info:
+            request(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: " + value + b"\r\n")
+        assert info.value.status == 417
+        _, block = request(b"POST / HTTP/1.0\r\nHost: a\r\nExpect: " + value + b"\r\n")
+        assert b"expect" not in dict(pairs(block))
+        _, block = read(RESPONSE, b"HTTP/1.1 200 OK\r\nExpect: " + value + b"\r\n")
+        assert (b"expect", value) in pairs(block)

@@ -86,9 +86,6 @@ def test_a_field_that_repeats_is_one_object_for_both_protocols() -> None:
         (b"connection: a b\r\n", 400),
         (b"connection: host\r\n", 400),
         (b"connection: close, Content-Length\r\n", 400),
-        (b"expect: 200-ok\r\n", 417),
-        (b"expect: 100-continue, x\r\n", 417),
-        (b"expect:\r\n", 417),
         (b"sec-websocket-key: a\r\nsec-websocket-key: a\r\n", 400),
     ],
 )
@@ -122,6 +119,12 @@ def test_what_concerns_the_connection_stays_here() -> None:
     assert section.host == b"cart"
     assert section.expects
     assert section.length == -1
+
+
+@pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x", b""])
+def test_another_expectation_is_for_the_message_to_judge(value: bytes) -> None:
+    section = read(b"expect: " + value + b"\r\n")
+    assert (section.expects, section.expects_other) == (False, True)
 
 
 def test_te_trailers_goes_on_though_connection_names_it() -> None:
