@@ -19,7 +19,7 @@ from mesh.xds.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 R = TypeVar("R", ServiceRecord, EndpointRecord)
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NODE = re.compile(rf"{_LABEL}/{_LABEL}")
+_NODE = re.compile(rf"{_LABEL}/{_LABEL}(?:/[1-9][0-9]{{0,3}})?")  # a sidecar's further workers are numbered
 
 
 class StreamState:
@@ -92,7 +92,7 @@ class StreamState:
     def _introduce(self, request: DeltaDiscoveryRequest) -> None:
         node = request.node.id
         if not _NODE.fullmatch(node):
-            raise InvalidRequest(f"node.id {one_line(node)[:200]!r} is not <service>/<instance>")
+            raise InvalidRequest(f"node.id {one_line(node)[:200]!r} is not <service>/<instance>[/<worker>]")
         self.node = node
         self.build = one_line(request.node.user_agent_version)[:100]
 

@@ -29,21 +29,24 @@ _log = logging.getLogger(__name__)
 class StateFile:
     """The state of one sidecar: `<directory>/<service>.<instance>.state`. Both methods block on the disk.
 
-    No name has a dot in it, so no two sidecars share a file.
+    Each further worker of it has a file of its own (`<service>.<instance>.<worker>.state`), and without one begins with
+    what the first knew. No name has a dot in it, so no two sidecars share a file.
     """
 
-    def __init__(self, directory: str | Path, service: str, instance: str) -> None:
-        self.path = Path(directory) / f"{service}.{instance}.state"
+    def __init__(self, directory: str | Path, service: str, instance: str, worker: int = 0) -> None:
+        self._first = Path(directory) / f"{service}.{instance}.state"
+        self.path = self._first.with_name(f"{service}.{instance}.{worker}.state") if worker else self._first
 
     def load(self) -> list[Resource]:
         """Return what was saved last; nothing when there is none or it can't be used (which is logged)."""
-        try:
-            return _unpack(self.path.read_bytes())
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as exc:
-            _log.warning("ignoring saved state %s: %s", self.path, exc)
-            return []
+        for path in dict.fromkeys((self.path, self._first)):
+            try:
+                return _unpack(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as exc:
+                _log.warning("ignoring saved state %s: %s", path, exc)
+        return []
 
     def save(self, resources: Iterable[bytes]) -> None:
         """Replace the file by `resources`, each a serialised Resource. Raises OSError.

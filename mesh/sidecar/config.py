@@ -52,6 +52,7 @@ class SidecarConfig:
     state_dir: str = "mesh-state"
     drain_timeout: float = 30.0
     takeover: bool = False
+    workers: int = 1
     log_level: str = "info"
     ready_fd: int | None = None
 
@@ -109,6 +110,8 @@ OPTIONS: tuple[Option, ...] = (
            "keeps the last good state, served from while the control plane is away (default: mesh-state)"),
     Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
+    Option("workers", "MESH_WORKERS", "operation", "N|auto", values.workers,
+           f"processes that share the load, at most {values.MAX_WORKERS}; auto: one per usable core (default: 1)"),
     Option("takeover", "", "operation", "", bool,
            "take the listening sockets over from the running sidecar of this instance, and have it drain once this one "
            "is ready; without one, start as usual"),

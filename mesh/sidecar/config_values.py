@@ -6,6 +6,9 @@ included. What this must not know: which option it is for, or where the text cam
 
 from __future__ import annotations
 
+import math
+import os
+import pathlib
 import re
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ from mesh.model import MAX_WEIGHT, Protocol, check_name
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MAX_DRAIN_TIMEOUT = 3600.0
+MAX_WORKERS = 128
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
@@ -139,6 +143,26 @@ def weight(raw: object) -> int:
 
 def descriptor(raw: object) -> int:
     return whole(raw, 1_048_576)
+
+
+def workers(raw: object) -> int:
+    """Return a number of processes; `auto` is what this process may use of the machine's cores."""
+    if isinstance(raw, str) and raw.strip().lower() == "auto":
+        return min(usable_cores(), MAX_WORKERS)
+    value = whole(raw, MAX_WORKERS)
+    if value < 1:
+        raise ValueError(f"{value} is outside 1..{MAX_WORKERS}")
+    return value
+
+
+def usable_cores(cpu_max: str = "/sys/fs/cgroup/cpu.max") -> int:
+    """Return the cores that this process may run on, and not more than its control group's quota comes to."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = pathlib.Path(cpu_max).read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no quota ("max")
+        return cores
 
 
 def whole(raw: object, high: int) -> int:

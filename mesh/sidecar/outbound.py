@@ -19,8 +19,7 @@ from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
-from mesh.sidecar.ports import Door
-from mesh.sidecar.sockets import Sockets
+from mesh.sidecar.ports import Door, Doors
 
 MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 
@@ -28,14 +27,13 @@ MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 class ServicePort:
     """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
 
-    def __init__(self, outbound: Outbound, sockets: Sockets, hub: Hub, cluster: Cluster,
-                 entry: Entry) -> None:
+    def __init__(self, outbound: Outbound, doors: Doors, hub: Hub, cluster: Cluster, entry: Entry) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
         self.http = H2Acceptor(hub, entry)
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
-        self.door = Door(hub, sockets[f"outbound {outbound.service}"], self._accept)
+        self.door = doors.add(f"outbound {outbound.service}", self._accept)
 
     def _accept(self, fd: int, host: str, port: int) -> None:
         service = self._cluster.service
@@ -59,25 +57,18 @@ def vars_of(statistics: Any) -> dict[str, Any]:
 class Outbounds:
     """All outbound ports of the sidecar."""
 
-    def __init__(self, config: SidecarConfig, hub: Hub, sockets: Sockets, clusters: Clusters,
+    def __init__(self, config: SidecarConfig, hub: Hub, doors: Doors, clusters: Clusters,
                  make_entry: MakeEntry) -> None:
         self._ports: list[ServicePort] = []
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
             entry = make_entry(CLIENT, cluster, None)
-            self._ports.append(ServicePort(outbound, sockets, hub, cluster, entry))
+            self._ports.append(ServicePort(outbound, doors, hub, cluster, entry))
         self._shared: Door | None = None
         self._shared_http: H2Acceptor | None = None
         if config.outbound_shared is not None:
             self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
-            self._shared = Door(hub, sockets["outbound-shared"], self._shared_http.accept)
-
-    def start(self) -> None:
-        """Accept from now on, at every port."""
-        for each in self._ports:
-            each.door.start()
-        if self._shared is not None:
-            self._shared.start()
+            self._shared = doors.add("outbound-shared", self._shared_http.accept)
 
     def services(self) -> list[str]:
         """The declared services."""

@@ -85,6 +85,28 @@ class Sockets:
             for sock in socks:
                 yield name, sock
 
+    def keep(self, worker: int, workers: int) -> None:
+        """Close all but the slots of worker number `worker` of `workers`."""
+        for name, socks in self._slots.items():
+            for slot, sock in enumerate(socks):
+                if slot % workers != worker:
+                    sock.close()
+            self._slots[name] = socks[worker::workers]
+
+    @property
+    def width(self) -> int:
+        """The number of slots."""
+        return max(map(len, self._slots.values()), default=0)
+
+    def forget(self, name: str) -> None:
+        """Close those of one name, if there are any."""
+        for sock in self._slots.pop(name, ()):
+            sock.close()
+
+    def slot(self, number: int) -> list[Named]:
+        """The sockets of one slot."""
+        return [(name, socks[number]) for name, socks in self._slots.items() if number < len(socks)]
+
     def close(self) -> None:
         """Let go of all that nobody else has closed yet."""
         for _, sock in self:

@@ -25,10 +25,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mesh.errors import InvalidConfig
 from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.link import Loop
 from mesh.sidecar.sockets import Named, reason
 
 VERSION = 1
@@ -43,14 +44,6 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 _LONGEST_NAME = 80  # of the 107 bytes that an address has (unix(7)), beside /proc/self/fd/N/
 
 _log = logging.getLogger("mesh.sidecar")
-
-
-class Loop(Protocol):
-    """The part of an event loop that the running side needs."""
-
-    def add_reader(self, fd: int, callback: Callable[..., object], /, *args: Any) -> object: ...
-
-    def remove_reader(self, fd: int, /) -> object: ...
 
 
 def path_of(config: SidecarConfig) -> Path:
@@ -212,11 +205,16 @@ class Handover:
     def close(self) -> None:
         """Wait no more. The path goes too, unless a successor has put its own there."""
         if self._listener is not None:
-            self._drop(self._listener)
-            self._listener = None
             with contextlib.suppress(OSError):
                 if self._path.stat().st_ino == self._inode:
                     self._path.unlink()
+        self.forget()
+
+    def forget(self) -> None:
+        """Wait no more in this process: another that has been forked from it does."""
+        if self._listener is not None:
+            self._drop(self._listener)
+            self._listener = None
         for sock in (*self._waiting, *((self._successor,) if self._successor else ())):
             self._drop(sock)
         self._waiting.clear()

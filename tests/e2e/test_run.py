@@ -226,7 +226,7 @@ def test_a_hot_restart_that_fails_leaves_all_as_it_was(run: Callable[..., Run]) 
 
 
 def test_a_hot_restart_that_does_not_come_to_its_end_is_given_up(run: Callable[..., Run], tmp_path: Path) -> None:
-    here = run(*CART, *app(7), ready=0.6, mode="late")
+    here = run(*CART, *app(7), ready=4, mode="late")
     here.wait_line("app is up")
     here.signal(signal.SIGUSR2)
     here.wait_line("sidecar starts", 2)

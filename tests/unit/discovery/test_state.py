@@ -32,6 +32,16 @@ def test_there_and_back(state: StateFile) -> None:
     assert [path.name for path in state.path.parent.iterdir()] == ["front.front-0.state"]
 
 
+def test_a_further_worker_has_a_file_of_its_own_and_begins_with_the_firsts(tmp_path: Path) -> None:
+    first, second = StateFile(tmp_path, "web", "web-0"), StateFile(tmp_path, "web", "web-0", 1)
+    assert second.path.name == "web.web-0.1.state"
+    assert second.load() == []
+    first.save(BYTES)
+    assert second.load() == first.load() != []
+    second.save(BYTES[:1])
+    assert (len(second.load()), len(first.load())) == (1, len(BYTES))
+
+
 @pytest.mark.slow
 def test_every_truncation_and_every_flipped_bit_is_noticed(state: StateFile, caplog: pytest.LogCaptureFixture) -> None:
     state.save(BYTES)

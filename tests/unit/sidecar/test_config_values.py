@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from mesh.model import Protocol
@@ -55,3 +58,25 @@ def test_outbound() -> None:
     assert values.outbound("stock=15003/TCP") == Outbound("stock", Address("127.0.0.1", 15003), Protocol.TCP)
     with pytest.raises(ValueError, match=r"is not NAME=\[HOST:\]PORT"):
         values.outbound("15003")
+
+
+@pytest.mark.parametrize(("raw", "count"), [("1", 1), (4, 4), (" 128 ", 128)])
+def test_workers(raw: object, count: int) -> None:
+    assert values.workers(raw) == count
+
+
+@pytest.mark.parametrize("raw", ["0", "129", "-1", "many", "1.5", True, ""])
+def test_what_is_no_number_of_workers(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"outside|not a whole number"):
+        values.workers(raw)
+
+
+def test_auto_is_a_worker_per_usable_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5})
+    assert values.usable_cores(str(tmp_path / "none")) == 4
+    for text, cores in (("max 100000\n", 4), ("150000 100000\n", 2), ("50000 100000\n", 1), ("900000 100000\n", 4),
+                        ("nonsense", 4)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert values.usable_cores(str(tmp_path / "cpu.max")) == cores
+    monkeypatch.setattr(values, "usable_cores", lambda: 500)
+    assert values.workers("Auto") == 128

@@ -16,6 +16,7 @@ from mesh.dataplane.record import Recorder
 from mesh.model import Protocol, Service
 from mesh.sidecar.config import load
 from mesh.sidecar.outbound import Outbounds
+from mesh.sidecar.ports import Doors
 from mesh.sidecar.sockets import Sockets
 
 
@@ -27,7 +28,8 @@ class World:
         self.clusters = Clusters(self.hub, self.asked.append, self.asked.remove)
         config = load(["--service", "web", *flags], {})
         self.sockets = Sockets.bind(config)
-        self.outbounds = Outbounds(config, self.hub, self.sockets, self.clusters, self._entry)
+        self.doors = Doors(self.hub, self.sockets)
+        self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)
 
     def _entry(self, kind: int, cluster: Any, router: Any) -> Entry:
         return Entry(self.hub, kind, cluster, router, False, True, True, 0)
@@ -51,7 +53,7 @@ def test_declared_services_are_subscribed_to_and_reported() -> None:
     async def main() -> None:
         world = World("--outbound", "cart=0", "--outbound", "stock=0/tcp", "--outbound-shared", "0")
         assert world.asked == world.outbounds.services() == ["cart", "stock"]
-        world.outbounds.start()
+        world.doors.start()
         addresses = world.outbounds.addresses()
         assert set(addresses) == {"cart", "stock"}
         assert all(not address.endswith(":0") for address in addresses.values())

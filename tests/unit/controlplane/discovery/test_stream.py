@@ -152,11 +152,18 @@ def test_a_nonce_belongs_to_its_type():
         world.request(ENDPOINT.url, response_nonce=services.nonce)
 
 
-@pytest.mark.parametrize("node", ["", "web", "web/", "/x", "web/web-0/x", "WEB/0", "web/web 0", "web/\n"])
+@pytest.mark.parametrize("node", ["", "web", "web/", "/x", "web/web-0/x", "web/web-0/0", "web/web-0/1/2", "WEB/0",
+                                  "web/web 0", "web/\n"])
 def test_the_first_request_says_whose_stream_it_is(node):
     world = World()
-    with pytest.raises(InvalidRequest, match="is not <service>/<instance>"):
+    with pytest.raises(InvalidRequest, match=r"is not <service>/<instance>\[/<worker>\]$"):
         world.request(SERVICE.url, node=Node(id=node))
+
+
+def test_further_workers_of_a_sidecar_have_numbers():
+    world = World()
+    world.request(SERVICE.url, node=Node(id="web/web-0/1"))
+    assert world.stream.node == "web/web-0/1"
 
 
 @pytest.mark.parametrize("url", ["", "type.googleapis.com/envoy.config.cluster.v3.Cluster", "mesh.v1.Service"])

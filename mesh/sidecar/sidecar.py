@@ -1,0 +1,181 @@
+"""The sidecar: what is built, how it is wired, and in which order it starts and stops.
+
+What lives here: the composition of one process that carries traffic. Everything that is decided or moved lives in the
+packages below; whether the process is alone or one of several workers is for `app` and `worker` to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+from mesh.balance.rng import Rng
+from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.entry import Entry
+from mesh.dataplane.hub import Hub
+from mesh.dataplane.record import Recorder
+from mesh.dataplane.rpc import Channel
+from mesh.dataplane.tasks import spawn
+from mesh.discovery.client import DiscoveryClient
+from mesh.discovery.state import StateFile
+from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.inbound import Inbound
+from mesh.sidecar.outbound import Outbounds
+from mesh.sidecar.ports import Doors
+from mesh.sidecar.presence import Presence
+from mesh.sidecar.sockets import Sockets
+from mesh.telemetry.encode import SpanEncoder
+from mesh.telemetry.exporter import Exporter
+from mesh.telemetry.settings import TelemetrySettings
+from mesh.telemetry.spans import make_resource
+
+_log = logging.getLogger("mesh.sidecar")
+# How long "ready" waits for discovery to tell of the declared outbound services, in seconds; after that requests wait
+# themselves.
+_FIRST_STATE = 3.0
+_FLUSH_SPANS = 2.0
+# ... and, when another process is to go, until this one is registered.
+_REGISTERED = 3.0
+# After leaving the registry the other sidecars get this long to hear of it before the port closes: a connection that
+# comes all the same is served, one that came after would cost its caller a retry. Seconds.
+_PROPAGATION = 0.3
+
+
+class Sidecar:
+    """What one process of a sidecar does; built inside its event loop. Worker 0 alone is the instance in the registry.
+
+    `sockets` are those that this process accepts from.
+    """
+
+    def __init__(self, config: SidecarConfig, telemetry: TelemetrySettings, sockets: Sockets, worker: int = 0) -> None:
+        loop = asyncio.get_running_loop()
+        self._config = config
+        self._telemetry = telemetry
+        self.id = f"{config.id}/{worker}" if worker else config.id
+        recorder = Recorder(telemetry.max_queue_size)
+        rng = Rng(int.from_bytes(os.urandom(8), "little"))
+        self.hub = Hub(loop, rng, recorder)
+        self.doors = Doors(self.hub, sockets)
+        channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
+        state = StateFile(config.state_dir, config.service, config.instance, worker)
+        self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget)
+        self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
+        self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
+        self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)
+        self.inbound: Inbound | None = None
+        self.presence: Presence | None = None
+        if config.app is not None:
+            self.inbound = Inbound(config, config.app, self.hub, self.doors, self._entry)
+            if worker == 0:
+                self.presence = Presence(config, config.app, self.inbound.door.address, channel, rng)
+        self._left: asyncio.Task[None] | None = None
+        self._inbound_drained: asyncio.Task[None] | None = None
+
+    def _forget(self, service: str) -> None:
+        if service != self._config.service:  # subscribed to as its own
+            self.discovery.unsubscribe(service)
+
+    def _make_exporter(self, recorder: Recorder, rng: Rng) -> Exporter:
+        collector = Channel(self.hub, self._telemetry.targets)
+        encoder = SpanEncoder(make_resource(self._config.service, self._config.instance))
+        return Exporter(recorder, collector, encoder, self._telemetry, rng)
+
+    def _entry(self, kind: int, cluster: Any, router: Any) -> Entry:
+        sampler = self._telemetry.sampler
+        return Entry(self.hub, kind, cluster, router, self._telemetry.enabled, sampler.parent_based,
+                     sampler.root_always, sampler.root_bound)
+
+    # -- the start
+
+    async def start(self) -> None:
+        """Return once discovery, or the state on disk, has told of every declared outbound service, or 3 s later."""
+        # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
+        self.discovery.subscribe(self._config.service)
+        self.discovery.start()
+        if self.exporter is not None:
+            self.exporter.start()
+        names = self.outbounds.services()
+        known = await asyncio.gather(*(self.discovery.wait_known(name, _FIRST_STATE) for name in names))
+        missing = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+        if missing:
+            _log.warning("nothing is known yet of %s: is the control plane up at %s?", ", ".join(missing),
+                         ", ".join(map(str, self._config.control_plane)))
+
+    async def succeed(self) -> None:
+        """Become the instance in the registry in the place of another process, which is there until `settle`."""
+        if self.presence is not None:
+            self.presence.contest(register=True)
+            self.presence.watch_app()
+            if not await self.presence.wait_registered(_REGISTERED):
+                _log.warning("not registered yet; taking over all the same")
+
+    def contest(self) -> None:
+        """Another process is about to become the instance in the registry, until `settle` or the end."""
+        if self.presence is not None:
+            self.presence.contest(register=False)
+
+    def settle(self) -> None:
+        """The other process is gone."""
+        if self.presence is not None:
+            self.presence.settle()
+
+    def ready_event(self) -> dict[str, Any]:
+        """What is told to whoever started us."""
+        return {"event": "ready", "pid": os.getpid(), "inbound": str(self.inbound.door) if self.inbound else None,
+                "outbound": self.outbounds.addresses(), "outbound_shared": self.outbounds.shared_address()}
+
+    # -- the end
+
+    async def leave(self, deregister: bool) -> None:
+        """Leave the registry, or the place in it to another process; return when callers have heard of it.
+
+        A second call waits for the first.
+        """
+        if self._left is None:
+            self._left = spawn("leave", self._leave(deregister))
+        await asyncio.shield(self._left)
+
+    async def _leave(self, deregister: bool) -> None:
+        if self.presence is not None and await self.presence.leave(deregister):
+            await asyncio.sleep(min(_PROPAGATION, self._config.drain_timeout))
+
+    async def drain_inbound(self) -> None:
+        """Accept no more calls for the app and finish those that are open. A second call waits for the first."""
+        if self.inbound is not None:
+            if self._inbound_drained is None:
+                self._inbound_drained = spawn("drain inbound", self.inbound.drain(self._config.drain_timeout))
+            await asyncio.shield(self._inbound_drained)
+
+    async def drain(self) -> None:
+        """Finish all that is open, hand the last spans over; where we are registered still, the lease runs out."""
+        loop = asyncio.get_running_loop()
+        _log.info("draining for at most %g s", self._config.drain_timeout)
+        started = loop.time()
+        if self.presence is not None and self._left is None:
+            await self.presence.leave(deregister=False)
+        await self.drain_inbound()
+        left = self._config.drain_timeout - (loop.time() - started)
+        await self.outbounds.drain(max(0.1, left))
+        await self.discovery.close()
+        self.clusters.close()
+        if self.exporter is not None:
+            await self.exporter.shutdown(_FLUSH_SPANS)
+        _log.info("drained")
+
+    def statistics(self) -> dict[str, Any]:
+        """What is open and what has been, for operators (SIGUSR2) and tests."""
+        self.hub.touch()  # without traffic the hub's clock stands still: ejections that are over would show
+        return {
+            "id": self.id,
+            "pid": os.getpid(),
+            "transports": self.hub.transports,
+            "lingering": self.hub.lingering,
+            "descriptors": self.hub.watched,
+            "timers": self.hub.timers.armed,
+            "spans": self.exporter.statistics()._asdict() if self.exporter else None,
+            "inbound": self.inbound.statistics() if self.inbound else None,
+            "outbound": self.outbounds.statistics(),
+            "clusters": self.clusters.statistics(),
+        }
