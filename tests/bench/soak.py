@@ -164,6 +164,7 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         steady = {"front-0": front, **{replicas[0].name: replicas[0].sidecar for replicas in services.values()}}
         one_of_each(front, services, args.seed)
         before = {name: quiet(sidecar, None) for name, sidecar in steady.items()}
+        resident = {name: sidecar.resident_kib() for name, sidecar in steady.items()}
         watch = Watch(mesh, stop)
         faults = Faults(mesh, services, end_faults, args.seed, args.interval)
         run = threads(front, services, tally, stop, args.seed)
@@ -191,9 +192,10 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
             "failures": [{"kind": kind, "reason": reason, "explained": by, "count": count} for (kind, reason, by), count
                          in sorted(soak_figures.sort_failures(tally.failures, faults.events).items())],
             "memory": [asdict(life) for life in soak_figures.lives(
-                watch.samples, min(120.0, took * 0.25), min(180.0, took * 0.4))],
+                watch.samples, min(300.0, took * 0.25), min(180.0, took * 0.4))],
             "open": {name: {"before": before[name], "after": after[name],
-                            "left": soak_figures.left_over(before[name], after[name])} for name in steady}}
+                            "left": soak_figures.left_over(before[name], after[name]),
+                            "resident_kib": [resident[name], steady[name].resident_kib()]} for name in steady}}
     finally:
         stop.set()
         end_faults.set()
@@ -234,7 +236,8 @@ def print_result(result: dict[str, Any]) -> None:
     print("\nopen when quiet, where it is more than before")
     for name, found in result["open"].items():
         left = ", ".join(f"{key} {was} -> {now}" for key, (was, now) in found["left"].items())
-        print(f"  {name:14}{left or 'nothing'}")
+        was, now = (kib / 1024 for kib in found["resident_kib"])
+        print(f"  {name:14}{left or 'nothing'}; resident memory {was:.1f} -> {now:.1f} MB")
     if result["problem"]:
         print(f"\nended early: {result['problem']}")
 
