@@ -22,6 +22,7 @@ from h2_frames import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    is_whole,
 )
 
 
@@ -44,8 +45,8 @@ class Audit:
         self.kinds: list[int] = []
 
     def came(self, piece: bytes) -> None:
-        """A frame from the peer; one that isn't whole says nothing."""
-        if len(piece) < 9 or len(piece) != 9 + int.from_bytes(piece[:3], "big"):
+        """A piece from the peer; what isn't a whole frame says nothing."""
+        if piece == PREFACE or not is_whole(piece):
             return
         kind, flags, stream_id, payload = piece[3], piece[4], int.from_bytes(piece[5:9], "big") & 0x7FFFFFFF, piece[9:]
         if kind == SETTINGS and not flags & ACK:

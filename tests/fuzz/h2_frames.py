@@ -55,6 +55,11 @@ def split(octets: bytes) -> list[bytes]:
     return [*pieces, octets] if octets else pieces
 
 
+def is_whole(piece: bytes) -> bool:
+    """A preface, or a frame with all of its payload."""
+    return piece == PREFACE or (len(piece) >= 9 and len(piece) == 9 + int.from_bytes(piece[:3], "big"))
+
+
 def some_headers(rng: random.Random, stream_id: int, client: bool) -> bytes:
     """HEADERS, whole or in parts, padded, prioritized; for a client to read (`client`) rather a response."""
     if rng.random() < 0.3:

@@ -23,6 +23,8 @@ STRICTER = {
     "HEADERS on an even stream id": "section 5.1.1; h2 waits for the whole header block",
     "frame on a stream that both sides ended": "section 5.1, closed; h2 resets the stream",
     "SETTINGS value is not 0 or 1": "RFC 9218, section 2.1, which h2 doesn't know",
+    "SETTINGS_NO_RFC7540_PRIORITIES changed": "RFC 9218, section 2.1",
+    "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back": "RFC 8441, section 3",
     "too many": "our limits",
 }
 # What `h2` refuses and we take.
@@ -75,10 +77,6 @@ class Oracle:
                 self.leaving = True
 
 
-def whole(piece: bytes) -> bool:
-    return piece == PREFACE or (len(piece) >= 9 and len(piece) == 9 + int.from_bytes(piece[:3], "big"))
-
-
 def normal(fields: list[tuple[bytes, bytes]]) -> Fields:
     """As our log has them: what differs from call to call last."""
     out = [field for field in fields if field[0] not in PER_CALL]
@@ -108,13 +106,13 @@ def by_stream(events: list[tuple[Any, ...]]) -> dict[int, list[tuple[Any, ...]]]
 
 def compare(client: bool, requests: list[Fields], octets: bytes, ours: tuple[Any, ...]) -> None:
     """Where both are content, both were told the same; where one is not, neither is the other, but for the known."""
-    pieces = [piece for piece in split(octets) if whole(piece)]
+    pieces = split(octets)
     if not client and pieces[:1] != [PREFACE]:
         return
     if any(piece[3] == ALTSVC for piece in pieces):
         return  # `h2` knows that frame and judges it; we are to ignore it
     oracle = Oracle(client, requests)
-    oracle.feed(b"".join(pieces))
+    oracle.feed(octets)
     events, _, counts, _, error = ours
     if error is not None:
         known = any(error[1].startswith(reason) for reason in STRICTER)
