@@ -23,11 +23,15 @@ cdef class Connection(SendingSide):
     cdef Py_ssize_t first
     cdef int blank_lines
     cdef int interim
+    cdef double partial
 
+    cpdef int start(self) except -1
     cpdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except -1
     cdef Py_ssize_t advance(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cpdef bint receive_eof(self) except -1
     cpdef bint reading(self) except -1
+    cpdef double oldest_unfinished(self) except -1
+    cpdef list slow_streams(self)
     cdef Py_ssize_t on_head(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t blank_line(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t search(self, bytearray buf, Py_ssize_t at, Py_ssize_t n, Py_ssize_t most_line,

@@ -1,6 +1,6 @@
 from mesh.wire.fieldrules cimport GRPC_TIMEOUT, TRACEPARENT, TRACESTATE
 from mesh.wire.fields cimport STATIC_FIELDS, Field, Name, new_field, new_name, seen_before
-from mesh.wire.h1_section cimport Section, field_named, value_problem_of
+from mesh.wire.h1_section cimport Section, field_named, new_section, value_problem_of
 from mesh.wire.h1_syntax cimport MAX_SECTION, authority_problem, is_target, is_token, members, method_problem, same_word
 from mesh.wire.hpack cimport Block, Head, head_of
 from mesh.wire.octets cimport MASK, MIX, SEED, copy_octets, equal_at, find_octet, hash_at, octets_of

@@ -24,7 +24,7 @@ from mesh.wire.hpack import Block, Head
 if not cython.compiled:
     from mesh.wire.fieldrules import GRPC_TIMEOUT, TRACEPARENT, TRACESTATE
     from mesh.wire.fields import STATIC_FIELDS, new_field, new_name, seen_before
-    from mesh.wire.h1_section import field_named, value_problem_of
+    from mesh.wire.h1_section import field_named, new_section, value_problem_of
     from mesh.wire.h1_syntax import (
         MAX_SECTION,
         authority_problem,
@@ -187,7 +187,7 @@ def trailers_at(buf: bytearray, start: cython.Py_ssize_t, first: cython.Py_ssize
     """Read the trailer section `buf[start:end]` into `block`. Malformed: it can't be taken."""
     block.traceparent = block.tracestate = block.grpc_timeout = None
     READER.cut(buf, start, first, end, block)
-    section: Section = Section(True)
+    section: Section = new_section(True)
     section.read(READER.source, READER.at, READER.at + READER.n)
     block.head = shared(section.fields)
     return 0
@@ -281,7 +281,7 @@ def read_request(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_
     problem: str | None = method_problem(method)
     if problem is not None:
         raise Malformed(501, problem)
-    section: Section = Section(False)
+    section: Section = new_section(False)
     section.read(buf, stop + 2, end)
     if section.host is None and minor == 1:
         raise Malformed(400, "no host")
@@ -428,7 +428,7 @@ def read_response(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize
     problem: str | None = value_problem_of(octets_of(buf, start + 12, stop - start - 12))
     if problem is not None:
         raise Malformed(502, problem)
-    section: Section = Section(False)
+    section: Section = new_section(False)
     section.read(buf, stop + 2, end)
     message: Message = new_message(section, minor == 0)
     status: bytes = status_field.value

@@ -32,8 +32,9 @@ cdef class Section:
     cdef int special(self, int kind, Field field) except -1
     cdef int content_length(self, Field field) except -1
     cdef int trailer(self, Field field) except -1
-    cdef int drop_nominated(self) except -1
+    cdef int drop_nominated(self, set options) except -1
 
+cpdef Section new_section(bint trailers)
 cpdef str value_problem_of(bytes value)
 cpdef int timeout_of(bytes value) except -1
 cdef Py_ssize_t put_length(bytearray out, Py_ssize_t at, Py_ssize_t n) except -1

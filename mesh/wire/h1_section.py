@@ -51,6 +51,8 @@ LOOK_ALIKES: frozenset[bytes] = frozenset((b"content_length", b"transfer_encodin
 PER_CALL_NAMES: tuple[bytes, bytes, bytes] = (b"traceparent", b"tracestate", b"grpc-timeout")
 
 
+@cython.freelist(4)
+@cython.cclass
 class Section:
     """What the fields of one section say. `fields` are those that stay; None, -1, 0: not there.
 
@@ -59,20 +61,19 @@ class Section:
     Keep-Alive.
     """
 
-    def __init__(self, trailers: cython.bint) -> None:
-        self.trailers: bool = trailers
-        self.fields: list[Field] = []
-        self.host: bytes | None = None
-        self.length: int = -1
-        self.options: Any = None
-        self.coding: bytes | None = None
-        self.protocols: Any = None
-        self.te_trailers: bool = False
-        self.expects: bool = False
-        self.expects_other: bool = False
-        self.key: bytes | None = None
-        self.keep_alive: int = 0
-        self.forgets: int = 0
+    trailers: bool
+    fields: list[Field]
+    host: bytes | None
+    length: int
+    options: set[bytes] | None
+    coding: bytes | None
+    protocols: list[bytes] | None
+    te_trailers: bool
+    expects: bool
+    expects_other: bool
+    key: bytes | None
+    keep_alive: int
+    forgets: int
 
     def read(self, buf: bytearray, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
         """Take the lines `buf[at:end]`, each of which ends with CRLF. Malformed: one of them can't be taken."""
@@ -82,7 +83,7 @@ class Section:
             self.line(buf, at, feed - 1)
             at = feed + 1
         if self.options is not None:
-            self.drop_nominated()
+            self.drop_nominated(self.options)
         if self.te_trailers:
             self.fields.append(TE_TRAILERS)
         return 0
@@ -182,30 +183,42 @@ class Section:
             self.fields.append(field)
         return 0
 
-    def drop_nominated(self) -> cython.int:
+    def drop_nominated(self, options: set[Any]) -> cython.int:
         """Leave out what Connection names (RFC 9110, section 7.6.1)."""
         option: bytes
-        for option in self.options:
+        for option in options:
             if not is_token(bytearray(option), 0, len(option)):
                 raise Malformed(400, "connection option is not a token")
             if option == b"host" or option == b"content-length":
                 raise Malformed(400, "connection names a field that is not for it")
-        if self.options <= HARMLESS:
+        if options <= HARMLESS:
             return 0
         name: bytes
         place: cython.int
         for place, name in enumerate(PER_CALL_NAMES):
-            if name in self.options:
+            if name in options:
                 self.forgets |= 1 << place
-        if b"sec-websocket-key" in self.options:
+        if b"sec-websocket-key" in options:
             self.key = None
         field: Field
         kept: list[Any] = []
         for field in self.fields:
-            if field.name not in self.options:
+            if field.name not in options:
                 kept.append(field)
         self.fields = kept
         return 0
+
+
+def new_section(trailers: cython.bint) -> Section:
+    """The section of a head, or of trailers, before its first line."""
+    section: Section = Section.__new__(Section)
+    section.trailers = trailers
+    section.fields = []
+    section.host = section.options = section.coding = section.protocols = section.key = None
+    section.length = -1
+    section.te_trailers = section.expects = section.expects_other = False
+    section.keep_alive = section.forgets = 0
+    return section
 
 
 def value_problem_of(value: bytes) -> str | None:

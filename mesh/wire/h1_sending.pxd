@@ -13,9 +13,12 @@ cdef Py_ssize_t MAX_PENDING
 cdef long long WINDOW
 cdef long long MAX_DROPPED
 cdef bytes HEX
+cdef long long LEAST_PROGRESS
+cdef Rng RNG
 
 cdef class SendingSide(Codec):
     cdef Rng rng
+    cdef long long least_progress
     cdef Stream stream
     cdef Message request_message
     cdef int state
@@ -53,6 +56,9 @@ cdef class SendingSide(Codec):
     cpdef int send_data(self, StreamState stream, object buf, Py_ssize_t start, Py_ssize_t n, bint end) except -1
     cdef int put_data(self, object buf, Py_ssize_t start, Py_ssize_t n) except -1
     cdef int put_chunk(self, object buf, Py_ssize_t start, Py_ssize_t n, bint end) except -1
+    cpdef int wait(self, StreamState stream) except -1
+    cpdef int serve(self) except -1
+    cpdef Py_ssize_t waiters(self) except -1
     cpdef int release(self, StreamState stream, int credit) except -1
     cdef int close_local(self, StreamState stream) except -1
     cdef int complete(self, StreamState stream) except -1

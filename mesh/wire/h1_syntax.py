@@ -6,12 +6,12 @@ What lives here: rules of single words, and the limits. What this must not know:
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import cython
 
 if not cython.compiled:
+    from mesh.wire.ip_address import parse_ipv6
     from mesh.wire.octets import octets_of
 
 MAX_LINE: int = 8192  # octets of a request line; what RFC 9112, section 3, recommends to support
@@ -22,10 +22,14 @@ MAX_TRAILERS: int = 16384  # octets of a trailer section
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LOWER: bytearray = bytearray((octet | 0x20 if 0x41 <= octet <= 0x5A else octet) if octet in _TOKEN else 0
                              for octet in range(256))
-# RFC 3986, section 3.2, less what a mesh has no use for: user information, and commas, which two Host fields make when
-# somebody has joined them.
-_AUTHORITY = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[!$&'()*+;=._~0-9A-Za-z-]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
+# By octet, bits: HOST, it may stand in a registered name (RFC 3986, section 3.2.2) - but for commas, which two Host
+# fields make when somebody has joined them; HEX, it is a hexadecimal digit.
+HOST: int = 1
+HEX: int = 2
+HOST_OCTETS: bytearray = bytearray(
+    (HOST if octet in b"!$&'()*+;=.-_~" or bytes((octet,)).isalnum() else 0)
+    | (HEX if octet in b"0123456789ABCDEFabcdef" else 0)
+    for octet in range(256)
 )
 # A method that differs from one of these in case only means one thing to us and maybe another to whoever is behind us.
 METHODS: frozenset[bytes] = frozenset(
@@ -53,6 +57,15 @@ def is_target(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
     return start < end
 
 
+def is_path(text: bytes) -> cython.bint:
+    """The same of a string."""
+    octet: cython.uchar
+    for octet in text:
+        if octet <= 0x20 or octet >= 0x7F or octet == 0x23:
+            return False
+    return len(text) > 0
+
+
 def same_word(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t, word: bytes) -> cython.bint:
     """True if `word`, token octets in lower case, stands at `start` in any case, and not past `end`."""
     n: cython.Py_ssize_t = len(word)
@@ -72,24 +85,41 @@ def method_problem(method: bytes) -> str | None:
     return None
 
 
-def path_problem(path: bytes) -> str | None:
-    """Why an HTTP/1.1 request can't have this target, or None; HTTP/2 lets more through."""
-    if not is_target(bytearray(path), 0, len(path)):
-        return "illegal octet in the request target"
-    return None
-
-
 def authority_problem(authority: bytes, port_due: cython.bint = False) -> str | None:
     """Why `authority` is no `host` or `host:port` (RFC 9110, section 7.2), or None. `port_due`: it must have a port."""
-    found: Any = _AUTHORITY.fullmatch(authority)
-    if found is None:
+    at: cython.Py_ssize_t = host_end(authority)
+    n: cython.Py_ssize_t = len(authority)
+    if at == 0 or (at < n and authority[at] != 0x3A):
         return "malformed authority"
-    port: Any = found.group(1)
-    if port and int(port) > 65535:
-        return "port above 65535"
-    if port_due and not port:
+    begin: cython.Py_ssize_t = at + 1
+    port: cython.int = 0
+    for at in range(begin, n):
+        if authority[at] < 0x30 or authority[at] > 0x39:
+            return "malformed authority"
+        port = port * 10 + (authority[at] - 0x30)
+        if port > 65535:
+            return "port above 65535"
+    if port_due and begin >= n:
         return "authority without a port"
     return None
+
+
+def host_end(authority: bytes) -> cython.Py_ssize_t:
+    """Where the host at the beginning ends; 0 if there is none."""
+    n: cython.Py_ssize_t = len(authority)
+    at: cython.Py_ssize_t = 0
+    if n > 0 and authority[0] == 0x5B:  # [
+        at = authority.find(b"]")
+        return at + 1 if at > 0 and parse_ipv6(authority[1:at]) is not None else 0
+    while at < n:
+        if HOST_OCTETS[authority[at]] & HOST:
+            at += 1
+        elif authority[at] == 0x25 and at + 2 < n and (
+                HOST_OCTETS[authority[at + 1]] & HOST_OCTETS[authority[at + 2]] & HEX):
+            at += 3
+        else:
+            break
+    return at
 
 
 def members(value: bytes) -> list[Any]:

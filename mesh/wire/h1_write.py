@@ -31,7 +31,8 @@ if not cython.compiled:
         WEBSOCKET_KEY,
     )
     from mesh.wire.h1_section import FORBIDDEN_TRAILERS
-    from mesh.wire.h1_syntax import authority_problem, method_problem, path_problem
+    from mesh.wire.h1_syntax import authority_problem, is_path, method_problem
+    from mesh.wire.octets import octets_of, put_octets
 
 # RFC 9110, section 15, and what IANA has registered since; a client ignores the words.
 REASONS: dict[int, bytes] = {
@@ -58,7 +59,7 @@ REQUEST: int = 2
 # A server may wait for content from these unless told that there is none (RFC 9110, section 8.6).
 WITH_CONTENT: frozenset[bytes] = frozenset((b"POST", b"PUT", b"PATCH"))
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-LINES: list[bytes] = []
+TEXT: bytearray = bytearray(4096)
 
 
 @cython.no_gc  # refers to octets only
@@ -121,13 +122,13 @@ def request_line(form: Form, head: Head) -> str | None:
     field: Field
     if method == b"CONNECT":
         form.tunnel = True
-        if head.content_length > 0:
-            return "CONNECT with content-length"
         if head.protocol is None:
             target = authority
         else:
             form.protocol = head.protocol
             method = b"GET"
+    elif method_problem(method) is not None:
+        return "a known method in another case"
     if authority is None:
         for field in head.fields:
             if field.ref.kind == HOST:
@@ -136,13 +137,18 @@ def request_line(form: Form, head: Head) -> str | None:
         problem: str | None = authority_problem(authority, form.tunnel and form.protocol is None)
         if problem is not None:
             return problem
-    if target is None or path_problem(target) is not None:
+    if target is None or not is_path(target):
         return "illegal octet in the request target"
-    if method_problem(method) is not None:
-        return "a known method in another case"
     form.with_content = method in WITH_CONTENT
     # RFC 9112, section 3.2: Host is sent in any case, and first.
-    form.start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, authority or b"")
+    at: cython.Py_ssize_t = put_text(0, method)
+    at = put_text(at, b" ")
+    at = put_text(at, target)
+    at = put_text(at, b" HTTP/1.1\r\nhost: ")
+    if authority is not None:
+        at = put_text(at, authority)
+    at = put_text(at, b"\r\n")
+    form.start = octets_of(TEXT, 0, at)
     return None
 
 
@@ -150,10 +156,11 @@ def write_fields(form: Form, head: Head) -> cython.int:
     """Set the lines of the fields."""
     field: Field
     kind: cython.int
-    lines: list[Any] = []
+    at: cython.Py_ssize_t = 0
     cookies: list[Any] | None = None
     if form.protocol is not None:
-        lines += [b"upgrade", b": ", form.protocol, b"\r\nconnection", b": ", b"upgrade", b"\r\n"]
+        at = put_line(at, b"upgrade", form.protocol)
+        at = put_line(at, b"connection", b"upgrade")
     for field in head.fields:
         kind = field.ref.kind
         if form.kind == TRAILERS and field.name in FORBIDDEN_TRAILERS:
@@ -169,7 +176,7 @@ def write_fields(form: Form, head: Head) -> cython.int:
             if kind == HOST and form.kind == REQUEST:
                 continue
             if kind == TE:  # RFC 9110, section 10.1.4
-                lines += [b"connection", b": ", b"te", b"\r\n"]
+                at = put_line(at, b"connection", b"te")
             elif kind == WEBSOCKET_KEY:
                 form.has_key = True
             elif kind == WEBSOCKET_ACCEPT:
@@ -179,11 +186,25 @@ def write_fields(form: Form, head: Head) -> cython.int:
                     cookies = []
                 cookies.append(field.value)
                 continue
-        lines += [field.name, b": ", field.value, b"\r\n"]
+        at = put_line(at, field.name, field.value)
     if cookies is not None:
-        lines += [b"cookie", b": ", b"; ".join(cookies), b"\r\n"]
-    form.lines = b"".join(lines)
+        at = put_line(at, b"cookie", b"; ".join(cookies))
+    form.lines = octets_of(TEXT, 0, at)
     return 0
+
+
+def put_text(at: cython.Py_ssize_t, octets: bytes) -> cython.Py_ssize_t:
+    """Write into TEXT at `at`; where it ends."""
+    end: cython.Py_ssize_t = at + len(octets)
+    if end > len(TEXT):
+        TEXT.extend(bytes(end))
+    put_octets(TEXT, at, octets)
+    return end
+
+
+def put_line(at: cython.Py_ssize_t, name: bytes, value: bytes) -> cython.Py_ssize_t:
+    """Write a field line into TEXT at `at`; where it ends."""
+    return put_text(put_text(put_text(put_text(at, name), b": "), value), b"\r\n")
 
 
 def refusal(status: cython.int) -> bytes:

@@ -1,4 +1,4 @@
-"""Nanoseconds per request in the HTTP/2 codec alone: header blocks decoded and encoded, whole requests in a connection.
+"""Nanoseconds per request in the codecs alone: header blocks decoded and encoded, whole requests in a connection.
 
 What lives here: the command and its table. What this must not know: sockets, processes. No number makes it fail.
 `python tests/bench/wire.py [--json FILE]`; needs the compiled modules. Figures hold the cost of calling from Python,
@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import hpack
+import wire_h1
 
 from mesh.wire import h2, tracecontext
 from mesh.wire.codec import Handler
@@ -163,6 +164,19 @@ def serve(blocks: list[bytes]) -> Callable[[], None]:
     return run
 
 
+def h1_figures() -> dict[str, dict[str, float]]:
+    print(f"\n{'':<62}{'server':>9}{'client':>9}{'llhttp':>9}{'octets':>8}")
+    result = {}
+    for name, make in wire_h1.CASES.items():
+        figures = {what.__name__: best(lambda round_, what=what, make=make: what(list(map(make, unique(round_)))))
+                   for what in (wire_h1.serve, wire_h1.call, wire_h1.llhttp)}
+        result[name] = figures
+        octets = sum(map(len, make(1)))
+        print(f"{name:<62}{''.join(f'{figure:>9.0f}' for figure in figures.values())}{octets:>8}")
+    print()
+    return result
+
+
 def small_figures() -> dict[str, float]:
     parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -195,6 +209,7 @@ def main() -> None:
                    for what in (decode, decode_encode, serve)}
         result[name] = figures
         print(f"{name:<62}{''.join(f'{figure:>9.0f}' for figure in figures.values())}{len(make(0)[-1]):>8}")
+    result.update(h1_figures())
     for name, figure in small_figures().items():
         result[name] = figure
         print(f"{name:<62}{figure:>9.0f}")

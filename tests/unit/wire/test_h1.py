@@ -301,6 +301,105 @@ def test_keep_alive_of_the_last_answer() -> None:
     assert side.conn.keep_alive_timeout == 0
 
 
+# -- what the shell's timers ask
+
+
+def test_since_when_a_peer_has_been_at_a_section() -> None:
+    side = Side()
+    side.conn.now = 5.0
+    side.conn.start()
+    assert side.conn.oldest_unfinished() == 5.0  # it owes the first one
+    side.conn.now = 6.0
+    side.feed(GET[:5])
+    side.conn.now = 7.0
+    side.feed(GET[5:9])
+    assert side.conn.oldest_unfinished() == 5.0
+    side.feed(GET[9:])
+    assert side.conn.oldest_unfinished() == 0.0
+    side.answer(response(204))
+    assert side.conn.oldest_unfinished() == 0.0
+    side.conn.now = 9.0
+    side.feed(CHUNKED + b"0\r\na: b")
+    side.conn.now = 10.0
+    side.feed(b"c")
+    assert side.conn.oldest_unfinished() == 9.0
+    side.feed(b"\r\n\r\n" + GET)
+    assert side.conn.oldest_unfinished() == 0.0
+    assert not side.conn.reading()
+
+
+def test_a_server_at_its_head() -> None:
+    side = opened()
+    side.conn.now = 3.0
+    assert side.conn.oldest_unfinished() == 0.0
+    side.feed(b"HTTP/1.1 200")
+    assert side.conn.oldest_unfinished() == 3.0
+    side.feed(b" OK\r\n\r\n")
+    assert side.conn.oldest_unfinished() == 0.0
+
+
+def test_an_upload_that_hardly_moves() -> None:
+    side = Side()
+    side.feed(POST + b"Content-Length: 100000\r\n\r\n")
+    stream = side.stream()
+    assert side.conn.slow_streams() == []
+    side.feed(bytes(16_384))
+    assert side.conn.slow_streams() == []
+    side.feed(bytes(16_383))
+    assert side.conn.slow_streams() == [(stream, "slow_body")]
+    assert Side().conn.slow_streams() == []
+
+
+@pytest.mark.parametrize("octets", [GET, CHUNKED])
+def test_others_may_be_silent(octets: bytes) -> None:
+    side = Side()
+    side.feed(octets)
+    assert side.conn.slow_streams() == side.conn.slow_streams() == []
+
+
+def test_our_own_slowness_is_not_theirs() -> None:
+    side = Side(auto_release=False)
+    side.feed(POST + b"Content-Length: 1000000\r\n\r\n" + bytes(300_000))
+    assert side.conn.slow_streams() == side.conn.slow_streams() == []
+
+
+def test_a_reader_that_hardly_reads() -> None:
+    side = Side()
+    side.feed(GET)
+    stream, conn = side.stream(), side.conn
+    conn.send_head(stream, response(200), b"", False)
+    conn.send_data(stream, bytes(1_000_000), 0, 1_000_000, False)
+    conn.wait(stream)
+    assert conn.waiters() == 1
+    assert conn.slow_streams() == []
+    assert conn.slow_streams() == [(stream, "stalled_window")]
+    side.events()
+    side.sent()
+    conn.serve()
+    assert side.events() == [("writable", 1)]
+    assert conn.waiters() == 0
+    conn.serve()
+    assert side.events() == []
+
+
+def test_errors_are_counted_by_their_cause() -> None:
+    for octets, cause in ((b"x\n", "protocol_error"), (b"G" * 9000, "header_list_too_large")):
+        side = Side()
+        side.feed(octets)
+        assert side.error is not None
+        assert side.error.cause == cause
+        assert side.conn.counts == {cause: 1}
+
+
+def test_the_end_is_final() -> None:
+    side = Side()
+    side.feed(GET)
+    side.conn.end()
+    side.conn.send_head(side.stream(), response(200), b"", True)
+    assert side.sent() == b""
+    assert side.conn.sendable(side.stream()) == 0
+
+
 def test_what_is_told_can_be_sent_on() -> None:
     """A request and its answer through two sidecars: each codec writes what the other reads."""
     caller, server = Side(client=True), Side()

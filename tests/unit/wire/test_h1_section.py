@@ -5,11 +5,11 @@ import pytest
 from mesh.wire import h1_section
 from mesh.wire.errors import Malformed
 from mesh.wire.fields import intern_literal
-from mesh.wire.h1_section import Section
+from mesh.wire.h1_section import Section, new_section
 
 
 def read(lines: bytes, trailers: bool = False) -> Section:
-    section = Section(trailers)
+    section = new_section(trailers)
     buf = bytearray(b"\n" + lines + b"\n")
     section.read(buf, 1, 1 + len(lines))
     return section
