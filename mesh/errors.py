@@ -84,6 +84,11 @@ OVERLOADED = _reason("overloaded", Fault.MESH, RESOURCE_EXHAUSTED, 503, False,
                      "too many requests wait for a connection")
 IDLE_TIMEOUT = _reason("idle_timeout", Fault.CALLER, CANCELLED, 408, True, "no byte moved for the idle timeout")
 
+SLOW_BODY = _reason("slow_body", Fault.CALLER, DEADLINE_EXCEEDED, 408, True,
+                    "the caller sent its body too slowly")
+STALLED_READER = _reason("stalled_reader", Fault.CALLER, CANCELLED, 408, True,
+                         "the caller did not take the answer")
+
 
 class MeshError(Exception):
     """Base of every error this project raises on purpose; never raised itself."""

@@ -79,13 +79,11 @@ class Follower(Generic[R]):
                 self.known[name] = ""
 
     def leave(self, item: str) -> None:
-        """Drop an item, and what was known of resources that no other item takes in."""
+        """Drop an item, and what was known or still to be told of resources that no other item takes in."""
         self.items.discard(item)
-        if not self.covers_name(item):
-            self._backlog.pop(item, None)
-        for name in [name for name in self.known if not self.covers_name(name)]:
-            del self.known[name]
-            self._backlog.pop(name, None)
+        for names in (self.known, self._backlog):
+            for name in [name for name in names if not self.covers_name(name)]:
+                del names[name]
 
     def moved(self, before: int) -> None:
         """Something followed was published after serial `before`, and nothing between the last look and then."""

@@ -24,6 +24,8 @@ cdef class Cluster:
     cdef readonly double request_timeout
     cdef readonly double connect_timeout
     cdef readonly bint is_grpc
+    cdef readonly bint http1
+    cdef readonly bint auto
     cdef readonly str why
     cdef readonly dict endpoints
     cdef list waiters
@@ -31,7 +33,9 @@ cdef class Cluster:
     cpdef Node pick(self, unsigned long long key, list tried)
     cdef Node pick_for(self, Head head, unsigned long long key, list tried)
     cpdef int observe(self, Node node, double latency, bint ok) except -1
-    cdef Pool pool_of(self, Node node)
+    cdef bint textual(self, Node node, bint caller) except -1
+    cdef Pool pool_of(self, Node node, bint caller)
+    cdef Pool _make_pool(self, Node node, bint textual)
     cpdef int succeeded(self, Node node) except -1
     cpdef int failed(self, Node node) except -1
     cdef int wait_known(self, UpstreamCall waiter) except -1

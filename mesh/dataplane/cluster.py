@@ -20,6 +20,7 @@ from mesh.balance.node import Node, NodeSet
 from mesh.dataplane.affinity import Affinity
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.upstream import Pool, UpstreamCall
+from mesh.dataplane.upstream_http1 import Http1Pool
 from mesh.model import Endpoint, Protocol, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
@@ -70,6 +71,10 @@ class Cluster:
         self.request_timeout = service.timeout.request
         self.connect_timeout = service.timeout.connect
         self.is_grpc = service.protocol is Protocol.GRPC
+        if before is not None and before.protocol is not service.protocol:
+            self._retire_pools(self.nodes.nodes)
+        self.http1 = service.protocol is Protocol.HTTP1
+        self.auto = service.protocol is Protocol.AUTO
         self.backoff = Backoff(retry.backoff_base, retry.backoff_max)
         if before is None or before.retry != retry:
             self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
@@ -87,6 +92,8 @@ class Cluster:
             pool = node.pool
             if pool is not None:
                 pool.connect_timeout = self.connect_timeout
+                if pool.sibling is not None:
+                    pool.sibling.connect_timeout = self.connect_timeout
 
     def update_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Put a set of endpoints in force: the whole set, not a change of it."""
@@ -94,22 +101,26 @@ class Cluster:
         listed = list(endpoints)
         added, removed, changed = self.nodes.reconcile(listed)
         self.endpoints = {endpoint.name: endpoint for endpoint in listed}
-        node: Node
-        pool: Pool
-        for node in removed:
-            pool = node.pool
-            if pool is not None:
-                node.pool = None
-                pool.retire()
-        for node in changed:
-            pool = node.pool
-            if pool is not None and (pool.host != node.endpoint.host or pool.port != node.endpoint.port):
-                node.pool = None
-                pool.retire()
+        self._retire_pools(removed)
+        self._retire_pools([node for node in changed if node.pool is not None and not self._reached_as_before(node)])
         if added or removed or changed:
             self.balancer.changed()
         self._tell_waiters()
         self.hub.flush()
+
+    def _reached_as_before(self, node: Node) -> bool:
+        pool: Pool = node.pool
+        return (pool.host == node.endpoint.host and pool.port == node.endpoint.port
+                and pool.textual == self.textual(node, pool.textual))
+
+    def _retire_pools(self, nodes: Iterable[Node]) -> None:
+        node: Node
+        pool: Pool
+        for node in nodes:
+            pool = node.pool
+            if pool is not None:
+                node.pool = None
+                pool.retire()
 
     def _tell_waiters(self) -> None:
         if not self.known() or not self.waiters:
@@ -153,12 +164,30 @@ class Cluster:
             self.balancer.on_result(node, latency, ok, self.hub.now)
         return 0
 
-    def pool_of(self, node: Node) -> Pool:
+    def textual(self, node: Node, caller: cython.bint) -> cython.bint:
+        """Whether `node` is spoken to in HTTP/1.1; `caller`: whether that is what the caller speaks.
+
+        A sidecar is spoken to in HTTP/2 whatever its app speaks: many calls share a connection.
+        """
+        if self.http1:
+            return not node.endpoint.behind_sidecar
+        return caller if self.auto else False
+
+    def pool_of(self, node: Node, caller: cython.bint) -> Pool:
+        """The connections to `node`; `caller` as in `textual`."""
         pool: Pool = node.pool
         if pool is None:
-            pool = Pool(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout)
+            pool = self._make_pool(node, self.textual(node, caller))
             node.pool = pool
+        elif self.auto and pool.textual != caller:
+            if pool.sibling is None:
+                pool.sibling = self._make_pool(node, caller)
+            pool = pool.sibling
         return pool
+
+    def _make_pool(self, node: Node, textual: cython.bint) -> Pool:
+        kind = Http1Pool if textual else Pool
+        return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout)
 
     def succeeded(self, node: Node) -> cython.int:
         if node.consecutive_failures or node.ejections:
@@ -174,12 +203,7 @@ class Cluster:
 
     def close(self) -> None:
         """Retire every connection."""
-        node: Node
-        pool: Pool
-        for node in self.nodes.nodes:
-            pool = node.pool
-            if pool is not None:
-                pool.retire()
+        self._retire_pools(self.nodes.nodes)
 
     def statistics(self) -> dict[str, Any]:
         """What `mesh sidecar` prints on SIGUSR2."""

@@ -28,6 +28,7 @@ class DownstreamHandler(TransportHandler):
         self.entry = entry
         self.connections = connections
         self.shell: Any = None
+        self.heard = 0.0
         self.key = 0
 
     def on_headers(self, stream: Stream, block: Block, end: cython.bint) -> cython.int:
@@ -61,21 +62,20 @@ class DownstreamHandler(TransportHandler):
             if exchange is not None:
                 exchange.on_downstream_writable()
             return 0
-        if self.shell.blocked:
-            self.shell.blocked = False
-            for stream in self.shell.conn.all_streams():
-                exchange = stream.owner
-                if exchange is not None:
-                    exchange.on_downstream_writable()
-        return 0
+        return self.shell.conn.serve()
 
     def on_write_resume(self) -> cython.int:
         return self.on_writable(None)
 
     def on_connected(self, transport: Transport) -> cython.int:
         self.shell = transport
+        self.heard = transport.hub.now
         self.connections.add(self)
         self.key = source_key(transport.peer_host)
+        return 0
+
+    def on_received(self) -> cython.int:
+        self.heard = self.shell.hub.now
         return 0
 
     def on_lost(self, exc: object) -> cython.int:

@@ -19,7 +19,7 @@ cdef class Entry:
     cdef public long long retries
     cdef public long active
     cdef Cluster cluster_for(self, Head head)
-    cdef Record begin_record(self, Block block, str source)
+    cdef Record begin_record(self, Block block, str source, bint textual)
     cdef Record begin_attempt_record(self, Record whole, str why)
     cdef bytes call_fields(self, Record record, double left, bint textual)
     cdef bytes call_lines(self, Record record, double left)

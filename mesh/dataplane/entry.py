@@ -13,7 +13,7 @@ import cython
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.record import GRPC, HTTP2, RETRY, Record
+from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent
@@ -53,13 +53,16 @@ class Entry:
         found: Cluster | None = self.router.cluster_for(head.authority)
         return found
 
-    def begin_record(self, block: Block, source: str) -> Record:
-        """Open the record of a request: join the caller's trace or start one, and decide whether it is sampled."""
+    def begin_record(self, block: Block, source: str, textual: cython.bint) -> Record:
+        """Open the record of a request: join the caller's trace or start one, and decide whether it is sampled.
+
+        `textual`: the caller speaks HTTP/1.1.
+        """
         hub: Hub = self.hub
         head: Head = block.head
         record: Record = Record()
         record.kind = self.kind
-        record.protocol = GRPC if head.is_grpc else HTTP2
+        record.protocol = GRPC if head.is_grpc else (HTTP1 if textual else HTTP2)
         record.start_ns = hub.wall_ns()
         record.path = head.path or b""
         record.method = head.method or b""

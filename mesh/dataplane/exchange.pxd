@@ -32,11 +32,14 @@ cdef class Exchange(Relay):
     cdef Record record
     cdef Record attempt_record
     cdef str retry_why
+    cdef bint renewed
     cdef int begin(self, Transport down, Stream stream, Block block, bint end, unsigned long long key) except -1
     cdef int on_caller_gone(self, bint reset) except -1
+    cdef bint uploading(self) except -1
     cdef int start_attempt(self) except -1
     cdef int admit(self) except -1
     cdef int open_stream(self) except -1
+    cdef bint try_fresh_connection(self) except -1
     cdef int leave_upstream(self, unsigned int code) except -1
     cdef int end_attempt(self, object reason) except -1
     cdef int timed(self, bint ok) except -1

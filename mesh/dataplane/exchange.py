@@ -22,7 +22,7 @@ from mesh.dataplane.relay import Relay
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
 from mesh.dataplane.transport import Transport
 from mesh.dataplane.upstream import Pool
-from mesh.resilience.classify import retry_reason
+from mesh.resilience.classify import may_repeat, retry_reason
 from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.codec import Codec, Stream
 from mesh.wire.grpc import grpc_status_of, parse_timeout
@@ -59,6 +59,7 @@ class Exchange(Relay):
         self.attempt_record: Any = None
         self.sent_at = 0.0
         self.retry_why = ""
+        self.renewed = False
 
     # -- from the caller
 
@@ -77,7 +78,7 @@ class Exchange(Relay):
         self.request_ended = end
         entry.requests += 1
         entry.active += 1
-        self.record = entry.begin_record(block, down.peer_host)
+        self.record = entry.begin_record(block, down.peer_host, down.conn.textual)
         cluster: Cluster | None = entry.cluster_for(head)
         if cluster is None:
             return self.fail(errors.NO_ROUTE, f"{(head.authority or b'').decode('latin-1')!r} names no service")
@@ -139,6 +140,10 @@ class Exchange(Relay):
             self.finish(errors.CALLER_RESET if reset else errors.CALLER_GONE)
         return 0
 
+    def uploading(self) -> cython.bint:
+        """Whether it is the caller that a body is waited for from, and one that has no right to be silent."""
+        return not (self.request_ended or self.is_grpc or self.pending or self.head.method == b"CONNECT")
+
     # -- attempts
 
     def start_attempt(self) -> cython.int:
@@ -163,7 +168,7 @@ class Exchange(Relay):
             record = self.entry.begin_attempt_record(record, self.retry_why)
             self.attempt_record = record
             self.rewind()
-        pool: Pool = cluster.pool_of(node)
+        pool: Pool = cluster.pool_of(node, self.down.conn.textual)
         self.pool = pool
         record.attempt = self.attempt
         record.endpoint = node.resource
@@ -249,7 +254,29 @@ class Exchange(Relay):
             return 0
         if self.up.failed:
             return self.attempt_failed(errors.UPSTREAM_PROTOCOL_ERROR, "")
+        if self.up.conn.textual and self.try_fresh_connection():
+            return 0
         return self.attempt_failed(errors.CONNECTION_LOST, "")
+
+    def try_fresh_connection(self) -> cython.bint:
+        """An HTTP/1.1 connection that had been used before closed without a word: the server had just given it up.
+
+        That is no failure of the endpoint. What may run twice (RFC 9112, section 9.3.1) is sent once more, on a new
+        connection to the same endpoint; whatever the retry policy, but once.
+        """
+        stream: Stream = self.up_stream
+        if (self.renewed or self.committed or stream.id == 1 or stream.headers_received
+                or not may_repeat(self.head.method) or (self.replay is None and self.request_bytes > 0)):
+            return False
+        self.renewed = True
+        self.leave_upstream(CANCEL)
+        self.release_pending()
+        self.request_sent = False
+        self.rewind()
+        self.state = CONNECTING
+        self.pool.discard_idle()
+        self.pool.wait(self)
+        return True
 
     # -- failure
 
@@ -264,7 +291,8 @@ class Exchange(Relay):
         cluster: Cluster = self.cluster
         hub: Hub = self.hub
         verdict: Any = retry_reason(
-            cluster.retry, reason=reason, grpc_status=grpc_status, path=self.head.path or b"",
+            cluster.retry, reason=reason, grpc_status=grpc_status, method=self.head.method or b"",
+            path=self.head.path or b"",
             idempotency_key=self.head.idempotency_key, attempt=self.attempt,
             replayable=self.replay is not None or self.request_bytes == 0, committed=self.committed)
         if not verdict.retry:

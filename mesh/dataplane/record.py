@@ -19,6 +19,7 @@ RETRY = 2  # the caller's sidecar, one attempt of several
 TCP = 0  # Record.protocol
 HTTP2 = 1
 GRPC = 2
+HTTP1 = 3
 
 
 @cython.no_gc  # it refers to plain values only, so it can be in no cycle

@@ -25,6 +25,10 @@ cdef class Relay(UpstreamCall):
     cdef bint committed
     cdef long long request_bytes
     cdef long long response_bytes
+    cdef long long answered_bytes
+    cdef double checked_at
+    cdef long long checked_request
+    cdef long long checked_response
     cdef object pending
     cdef Py_ssize_t pending_at
     cdef object response

@@ -44,6 +44,10 @@ class Relay(UpstreamCall):
         self.committed = False
         self.request_bytes = 0
         self.response_bytes = 0
+        self.answered_bytes = 0
+        self.checked_at = 0.0
+        self.checked_request = 0
+        self.checked_response = 0
         self.pending: deque[tuple[bytes, int]] | None = None
         self.pending_at = 0
         self.response: deque[tuple[Any, int, bool]] | None = None
@@ -112,7 +116,7 @@ class Relay(UpstreamCall):
         pending: Any = self.pending
         while pending:
             if self.up.paused:
-                self.up.blocked = True
+                conn.wait(self.up_stream)
                 return 0
             chunk, credit = pending[0]
             left = len(chunk) - self.pending_at
@@ -122,7 +126,7 @@ class Relay(UpstreamCall):
                 if room > 0:
                     conn.send_data(self.up_stream, chunk, self.pending_at, room, False)
                     self.pending_at += room
-                self.up.blocked = True
+                conn.wait(self.up_stream)
                 return 0
             pending.popleft()
             if left > 0 or last:
@@ -215,7 +219,7 @@ class Relay(UpstreamCall):
         room: cython.Py_ssize_t
         while self.response:
             if self.down.paused:
-                self.down.blocked = True
+                conn.wait(self.down_stream)
                 return 0
             item, credit, end = self.response[0]
             if isinstance(item, Head):
@@ -229,11 +233,13 @@ class Relay(UpstreamCall):
                     if room > 0:
                         conn.send_data(self.down_stream, chunk, self.response_at, room, False)
                         self.response_at += room
-                    self.down.blocked = True
+                        self.answered_bytes += room
+                    conn.wait(self.down_stream)
                     return 0
                 self.response.popleft()
                 if left > 0 or end:
                     conn.send_data(self.down_stream, chunk, self.response_at, left, end)
+                    self.answered_bytes += left
                 self.response_at = 0
                 if credit and not self.up.closed:
                     self.up.conn.release(self.up_stream, credit)

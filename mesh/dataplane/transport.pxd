@@ -20,6 +20,7 @@ cdef class Transport(Shell):
     cdef readonly TransportHandler handler
     cdef int state
     cdef bytes rest
+    cdef readonly double begun
     cdef Py_ssize_t limit
     cdef Py_ssize_t sent
     cdef Py_ssize_t refused
@@ -29,6 +30,7 @@ cdef class Transport(Shell):
     cdef bytes address
     cdef Patience patience
     cdef bint readable
+    cdef bint shut
     cdef bint hung_up
     cdef bint ended
     cdef bint held
@@ -37,7 +39,6 @@ cdef class Transport(Shell):
     cdef readonly bint closed
     cdef readonly bint closing
     cdef readonly bint failed
-    cdef bint blocked
     cdef public str peer_host
     cdef public int peer_port
     cdef int on_event(self, unsigned int mask) except -1
@@ -62,6 +63,7 @@ cdef class Transport(Shell):
     cdef int lose(self) except -1
     cdef int wait_at_most(self, double seconds) except -1
     cdef int lose_patience(self) except -1
+    cdef int expire(self) except -1
     cpdef int close(self) except -1
     cpdef int abort(self) except -1
     cpdef int reset(self) except -1

@@ -98,8 +98,7 @@ class Transport(Shell):
     """One connection: `adopt` an accepted one or `connect`.
 
     `paused`: the kernel takes no more; hold DATA back. `closing`: no new streams; `closed`: the socket is gone.
-    `failed`: a protocol error ended it. `blocked`: some stream has data that waits for the connection's window or the
-    kernel.
+    `begun`: since when a part of something waits for its rest, 0 if none does. `failed`: a protocol error ended it.
     """
 
     def __init__(self, conn: Codec, handler: TransportHandler, hub: Hub) -> None:
@@ -111,6 +110,8 @@ class Transport(Shell):
         self.state = _NEW
         self.rest = b""
         self.limit = _FIRST_READ
+        self.begun = 0.0
+        self.shut = False
         self.sent = 0  # conn.out[:sent] has been written already
         self.refused = 0  # up to here conn.out was there when the kernel took no more
         self.discarded = 0
@@ -127,7 +128,6 @@ class Transport(Shell):
         self.closed = False
         self.closing = False
         self.failed = False
-        self.blocked = False
         self.peer_host = ""
         self.peer_port = 0
 
@@ -248,6 +248,12 @@ class Transport(Shell):
         have: cython.Py_ssize_t
         want: cython.Py_ssize_t
         got: cython.Py_ssize_t
+        if conn.deferred:
+            if self.rest:
+                put_octets(hub.inbox, 0, self.rest)
+                self.feed(len(self.rest))
+            if conn.deferred:
+                return self.again()
         while self.readable and not self.closing and not self.ended:
             if not conn.reading():
                 self.held = True
@@ -269,6 +275,8 @@ class Transport(Shell):
                 elif self.limit < INBOX_BYTES:
                     self.limit *= 2
                 self.feed(have + got)
+                if conn.deferred:
+                    return self.again()
             elif got == 0:
                 return self.on_eof()
             elif got == -_WOULD_BLOCK:
@@ -293,10 +301,15 @@ class Transport(Shell):
             used: cython.Py_ssize_t = conn.receive(hub.inbox, total)
             if used < total:
                 self.rest = octets_of(hub.inbox, used, total - used)
-            elif self.rest:
-                self.rest = b""
+                if used > 0 or self.begun == 0:
+                    self.begun = hub.now
+            else:
+                self.begun = 0
+                if self.rest:
+                    self.rest = b""
             self.handler.on_received()
-        except ConnectionError_:
+        except ConnectionError_ as error:
+            _log.info("%s: connection of %s port %d ended: %s", error.cause, self.peer_host, self.peer_port, error)
             self.failed = True
             self.rest = b""
             return self.close()
@@ -330,12 +343,14 @@ class Transport(Shell):
             return 0
         if conn.ending != STAYS:
             return self.on_ending()
+        if conn.shut and conn.out_len == 0:
+            self.written()
         if self.held and conn.reading():
             self.held = False
             if self.rest:
                 put_octets(self.hub.inbox, 0, self.rest)
                 self.feed(len(self.rest))
-            if self.readable and not self.held and not self.closing:
+            if (self.readable or conn.deferred) and not self.held and not self.closing:
                 self.again()
         return 0
 
@@ -400,9 +415,19 @@ class Transport(Shell):
         """Everything is with the kernel: the end, if this was to be the last."""
         if self.closing:
             self.part()
+        elif self.conn.shut and not self.shut:
+            self.shut = True
+            send_fin(self.fd)
+        elif self.conn.waiters() > 0:
+            self.conn.serve()
         return 0
 
     # -- the end
+
+    def expire(self) -> cython.int:
+        """Close a connection whose peer has taken too long to begin a request, with a word that says so."""
+        self.conn.expire(self.begun > 0)
+        return self.close()
 
     def close(self) -> cython.int:
         """Write what is pending, then close, so that the peer gets all of it."""
@@ -501,6 +526,7 @@ class Transport(Shell):
         try:
             self.handler.on_lost(self.loss)
         finally:
+            self.conn.end()
             self.conn.owner = None
         return 0
 

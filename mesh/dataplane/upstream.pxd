@@ -2,7 +2,7 @@ from mesh.balance.node cimport Node
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.transport cimport Transport, TransportHandler
 from mesh.dataplane.timers cimport Timer
-from mesh.wire.codec cimport Stream
+from mesh.wire.codec cimport Codec, Stream
 from mesh.wire.hpack cimport Block
 
 cdef class UpstreamCall(Timer):
@@ -40,9 +40,18 @@ cdef class Pool:
     cdef readonly int connecting
     cdef object waiting
     cdef readonly bint retired
+    cdef readonly bint textual
+    cdef public Pool sibling
+    cpdef Codec make_codec(self, UpstreamHandler handler)
+    cdef bint may_connect(self) except -1
+    cdef int start_connecting(self) except -1
+    cpdef int take(self, Transport transport) except -1
+    cpdef int fail_waiting(self, object reason, str detail) except -1
     cdef Transport acquire(self)
     cdef int wait(self, UpstreamCall call) except -1
     cdef int leave(self, UpstreamCall call) except -1
+    cdef int forget(self, Transport transport) except -1
+    cpdef int discard_idle(self) except -1
     cdef int settle(self, Transport transport) except -1
     cdef int retire_connection(self, Transport transport) except -1
     cdef int serve_waiting(self) except -1

@@ -19,7 +19,7 @@ from mesh.dataplane.hub import Hub
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport, TransportHandler
-from mesh.wire.codec import Stream
+from mesh.wire.codec import Codec, Stream
 from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Block
 
@@ -104,13 +104,7 @@ class UpstreamHandler(TransportHandler):
             if call is not None:
                 call.on_upstream_writable()
             return 0
-        if self.shell.blocked:
-            self.shell.blocked = False
-            for stream in self.shell.conn.all_streams():
-                call = stream.owner
-                if call is not None:
-                    call.on_upstream_writable()
-        return 0
+        return self.shell.conn.serve()
 
     def on_goaway(self, last_id: cython.uint, code: cython.uint, debug: bytes) -> cython.int:
         self.pool.retire_connection(self.shell)
@@ -125,6 +119,8 @@ class UpstreamHandler(TransportHandler):
 
     def on_connected(self, transport: Transport) -> cython.int:
         self.shell = transport
+        if transport.conn.textual:
+            self.greeting.set_result(True)  # HTTP/1.1 servers say nothing before they are asked
         return 0
 
     def on_lost(self, exc: object) -> cython.int:
@@ -142,7 +138,7 @@ class UpstreamHandler(TransportHandler):
 
     def on_received(self) -> cython.int:
         pool: Pool = self.pool
-        if pool.waiting or pool.retiring:
+        if pool.textual or pool.waiting or pool.retiring:
             pool.settle(self.shell)
         return 0
 
@@ -151,10 +147,11 @@ class UpstreamHandler(TransportHandler):
 
 
 class Pool:
-    """The connections to one endpoint.
+    """The HTTP/2 connections to one endpoint.
 
     `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called
-    twice.
+    twice. `textual`: the connections speak HTTP/1.1 (a subclass). `sibling`: the pool of the other protocol, where an
+    endpoint speaks both.
     """
 
     def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double) -> None:
@@ -167,6 +164,21 @@ class Pool:
         self.connecting = 0
         self.waiting: deque[UpstreamCall] = deque()
         self.retired = False
+        self.textual = False
+        self.sibling: Any = None
+
+    def make_codec(self, handler: UpstreamHandler) -> Codec:
+        return Connection(True, handler, self.hub.dirty)
+
+    def may_connect(self) -> cython.bint:
+        """Whether those that wait justify one more connection."""
+        return self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS and not self.retired
+
+    def start_connecting(self) -> cython.int:
+        while self.may_connect():
+            self.connecting += 1
+            spawn(f"connect {self.host}:{self.port}", self.connect())
+        return 0
 
     def acquire(self) -> Transport | None:
         """A connection with room for one more stream now, or None: then `wait()`."""
@@ -182,10 +194,7 @@ class Pool:
             call.on_no_connection(errors.OVERLOADED, f"{MAX_WAITING} requests wait already")
             return 0
         self.waiting.append(call)
-        if self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS:
-            self.connecting += 1
-            spawn(f"connect {self.host}:{self.port}", self.connect())
-        return 0
+        return self.start_connecting()
 
     def leave(self, call: UpstreamCall) -> cython.int:
         """Take `call` out of the queue, if it is there."""
@@ -201,7 +210,7 @@ class Pool:
         nothing.
         """
         handler = UpstreamHandler(self)
-        transport = Transport(Connection(True, handler, self.hub.dirty), handler, self.hub)
+        transport = Transport(self.make_codec(handler), handler, self.hub)
         reason: Any = None
         detail = ""
         try:
@@ -224,21 +233,27 @@ class Pool:
             transport.abort()
             self.fail_waiting(reason, detail)
         elif not transport.closed:
-            if self.retired:
-                transport.close()
-            else:
-                self.ready.append(transport)
+            self.take(transport)
             self.serve_waiting()
         else:  # it greeted and was gone in the same breath
             self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port} closed the connection at once")
         self.hub.flush()
 
-    def fail_waiting(self, reason: Any, detail: str) -> None:
+    def take(self, transport: Transport) -> cython.int:
+        """A new connection stands."""
+        if self.retired:
+            return transport.close()
+        self.ready.append(transport)
+        return 0
+
+    def fail_waiting(self, reason: Any, detail: str) -> cython.int:
+        """No connection could be had: tell those that wait for it."""
         calls: list[UpstreamCall] = list(self.waiting)
         self.waiting.clear()
         call: UpstreamCall
         for call in calls:
             call.on_no_connection(reason, detail)
+        return 0
 
     def serve_waiting(self) -> cython.int:
         """Give free streams to those that wait; open another connection when there are none."""
@@ -247,10 +262,7 @@ class Pool:
         while self.waiting:
             transport = self.acquire()
             if transport is None:
-                if self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS and not self.retired:
-                    self.connecting += 1
-                    spawn(f"connect {self.host}:{self.port}", self.connect())
-                break
+                return self.start_connecting()
             call = self.waiting.popleft()
             call.on_connection(transport)
         return 0
@@ -275,17 +287,25 @@ class Pool:
             self.serve_waiting()
         return 0
 
-    def forget(self, transport: Transport) -> None:
+    def forget(self, transport: Transport) -> cython.int:
+        """The connection is gone."""
         if transport in self.ready:
             self.ready.remove(transport)
         elif transport in self.retiring:
             self.retiring.remove(transport)
         if self.waiting:
             self.serve_waiting()
+        return 0
+
+    def discard_idle(self) -> cython.int:
+        """Use no connection again that has only been waiting."""
+        return 0
 
     def retire(self) -> cython.int:
         """The endpoint is gone: finish what is open, take nothing new."""
         self.retired = True
+        if self.sibling is not None:
+            self.sibling.retire()
         transport: Transport
         for transport in list(self.ready):
             self.retire_connection(transport)

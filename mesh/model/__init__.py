@@ -5,6 +5,7 @@ from mesh.model.checks import check_name
 from mesh.model.values import (
     MAX_WEIGHT,
     RETRYABLE_CODES,
+    SIDECAR_METADATA,
     Endpoint,
     Health,
     Locality,
@@ -15,6 +16,6 @@ from mesh.model.values import (
     TimeoutPolicy,
 )
 
-__all__ = ["MAX_WEIGHT", "RETRYABLE_CODES", "Algorithm", "BalancePolicy", "Endpoint", "HashKey", "HashPolicy", "Health",
-           "LatencyPolicy", "Locality", "OutlierPolicy", "Protocol", "RetryPolicy", "Service", "StickyPolicy",
-           "TimeoutPolicy", "check_name"]
+__all__ = ["MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "Algorithm", "BalancePolicy", "Endpoint", "HashKey",
+           "HashPolicy", "Health", "LatencyPolicy", "Locality", "OutlierPolicy", "Protocol", "RetryPolicy", "Service",
+           "StickyPolicy", "TimeoutPolicy", "check_name"]

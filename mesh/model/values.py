@@ -24,10 +24,16 @@ RETRYABLE_CODES = ("UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUN
                    "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED")
 
 
+# In an endpoint's metadata: a sidecar answers at the address, which takes HTTP/2 whatever its app speaks.
+SIDECAR_METADATA = ("mesh.sidecar", "h2")
+
+
 class Protocol(Enum):
     """What the bytes of a service are."""
 
+    AUTO = "auto"
     TCP = "tcp"
+    HTTP1 = "http1"
     HTTP2 = "http2"
     GRPC = "grpc"
 
@@ -159,6 +165,11 @@ class Endpoint:
             raise InvalidResource("metadata", "the same key twice")
         # In one order, so that equal endpoints are equal values.
         object.__setattr__(self, "metadata", tuple(sorted(self.metadata)))
+
+    @property
+    def behind_sidecar(self) -> bool:
+        """Whether it is a sidecar that answers at this address."""
+        return SIDECAR_METADATA in self.metadata
 
     @property
     def resource(self) -> str:

@@ -27,6 +27,9 @@ from mesh.model.values import RETRYABLE_CODES, RetryPolicy
 # By number. RETRYABLE_CODES has those from 2 on in their order.
 STATUS_NAMES = ("OK", "CANCELLED", *RETRYABLE_CODES)
 
+# RFC 9110, section 9.2.2.
+IDEMPOTENT_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
 
 class Verdict(NamedTuple):
     """`retry`: try again, if the budget allows. `why`: one phrase for spans and logs."""
@@ -52,8 +55,8 @@ KEYED = Verdict(True, "idempotency-key")
 IDEMPOTENT = Verdict(True, "idempotent method")
 
 
-def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int, path: bytes, idempotency_key: bool,
-                 attempt: int, replayable: bool, committed: bool) -> Verdict:
+def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int, method: bytes, path: bytes,
+                 idempotency_key: bool, attempt: int, replayable: bool, committed: bool) -> Verdict:
     """Return whether a request whose attempt ended may be tried again, and why.
 
     `reason`: why the mesh calls the attempt failed; None for a response that is judged by its status alone.
@@ -68,7 +71,8 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
     4. a response with a status (also one by which the callee's sidecar says that it did not deliver): only if the
        status is in `policy.codes`, for a callee that says RESOURCE_EXHAUSTED does not mean "again";
     5. what never reached the app: yes, whatever the method;
-    6. what may have reached it: only with an idempotency key or a method declared idempotent.
+    6. what may have reached it: only with an idempotency key, an HTTP method that is idempotent (RFC 9110, section
+       9.2.2; gRPC always uses POST), or a path declared idempotent.
     """
     answered = reason is None or reason is UPSTREAM_STATUS
     if reason is None and grpc_status <= 0:
@@ -94,7 +98,7 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
         return NOT_SENT
     if idempotency_key:
         return KEYED
-    if is_idempotent(policy.idempotent_methods, path):
+    if method in IDEMPOTENT_METHODS or is_idempotent(policy.idempotent_methods, path):
         return IDEMPOTENT
     return MAY_HAVE_RUN
 
@@ -102,6 +106,11 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
 _FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NO_SERVICE.code: NO_OTHER,
           NOT_DISCOVERED.code: NO_OTHER, NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER,
           OVERLOADED.code: OVERLOAD}
+
+
+def may_repeat(method: bytes | None) -> bool:
+    """Whether a request may be run twice by its HTTP method alone."""
+    return method in IDEMPOTENT_METHODS
 
 
 def is_idempotent(methods: tuple[str, ...], path: bytes) -> bool:

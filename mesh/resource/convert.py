@@ -31,7 +31,8 @@ V = TypeVar("V")
 _NANOS = 1_000_000_000
 
 _PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2: Protocol.HTTP2,
-              service_pb2.PROTOCOL_GRPC: Protocol.GRPC}
+              service_pb2.PROTOCOL_GRPC: Protocol.GRPC, service_pb2.PROTOCOL_HTTP1: Protocol.HTTP1,
+              service_pb2.PROTOCOL_AUTO: Protocol.AUTO}
 _ALGORITHMS = {service_pb2.Algorithm.Value(f"ALGORITHM_{algorithm.name}"): algorithm for algorithm in Algorithm}
 _HASH_KEYS = {service_pb2.HashKey.Value(f"HASH_KEY_{key.name}"): key for key in HashKey}
 _HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,

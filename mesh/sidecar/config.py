@@ -50,6 +50,8 @@ class SidecarConfig:
     outbound_shared: Address | None = None
     control_plane: tuple[Address, ...] = (DEFAULT_CONTROL_PLANE,)
     state_dir: str = "mesh-state"
+    proxy_protocol_from: tuple[str, ...] = ()
+    detect_timeout: float = 3.0
     drain_timeout: float = 30.0
     takeover: bool = False
     workers: int = 1
@@ -92,7 +94,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("zone", "MESH_ZONE", "identity", "NAME", values.label, "where in the region it runs"),
     Option("app", "MESH_APP", "inbound: calls to the local app", "[HOST:]PORT", values.app,
            "where the app listens; registered once it accepts connections (default: outbound only)"),
-    Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|tcp", values.protocol,
+    Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|http1|tcp|auto", values.protocol,
            "what the app speaks (default: grpc)"),
     Option("inbound", "MESH_INBOUND", "inbound: calls to the local app", "[HOST:]PORT", values.listen,
            "where other sidecars reach this one; port 0 is any free port (default: 127.0.0.1:0)"),
@@ -103,11 +105,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("outbound", "MESH_OUTBOUNDS", "outbound: the app's calls", "NAME=[HOST:]PORT[/PROTOCOL]", values.outbound,
            "listen on PORT and carry what arrives to service NAME; repeat it or separate by commas", many=True),
     Option("outbound_shared", "MESH_SHARED_OUTBOUND", "outbound: the app's calls", "[HOST:]PORT", values.listen,
-           "one port for all HTTP/2 and gRPC services, told apart by the :authority of each call"),
+           "one port for all services that speak HTTP or TLS, told apart by :authority, Host, or TLS server name"),
     Option("control_plane", "MESH_CONTROL_PLANE", "operation", "HOST:PORT[,HOST:PORT]", values.remote,
            f"the control plane's replicas, tried in order (default: {DEFAULT_CONTROL_PLANE})", many=True),
     Option("state_dir", "MESH_STATE_DIR", "operation", "DIR", values.path,
            "keeps the last good state, served from while the control plane is away (default: mesh-state)"),
+    Option("proxy_protocol_from", "MESH_PROXY_PROTOCOL_FROM", "operation", "NETWORK[,NETWORK]", values.network,
+           "believe PROXY protocol headers (v1, v2) of connections from here (default: of nobody)", many=True),
+    Option("detect_timeout", "MESH_DETECT_TIMEOUT", "operation", "DURATION", values.drain_timeout,
+           "how long the first octets may take to tell the protocol where it is `auto`; then it is TCP (default: 3s)"),
     Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
     Option("workers", "MESH_WORKERS", "operation", "N|auto", values.workers,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from mesh.errors import InvalidResource
 from mesh.model import MAX_WEIGHT, Protocol, check_name
+from mesh.sidecar.sources import check_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MAX_DRAIN_TIMEOUT = 3600.0
@@ -126,6 +127,14 @@ def protocol(raw: object) -> Protocol:
         return Protocol(value.lower())
     except ValueError:
         raise ValueError(f"{value!r} is not a protocol: {', '.join(p.value for p in Protocol)}") from None
+
+
+def network(raw: object) -> str:
+    value = text(raw)
+    try:
+        return check_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither an IP address nor a network (10.0.0.0/8)") from None
 
 
 def outbound(raw: object) -> Outbound:

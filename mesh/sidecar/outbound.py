@@ -6,47 +6,94 @@ What lives here: which listener leads to which cluster. What this must not know:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from mesh import errors
+from mesh.dataplane.acceptor import HttpAcceptor
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.listener import H2Acceptor
+from mesh.dataplane.inspector import Inspector
 from mesh.dataplane.record import CLIENT
+from mesh.dataplane.syscalls import reset_fd
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
-from mesh.sidecar.ports import Door, Doors
+from mesh.sidecar.ports import Doors
+from mesh.sidecar.sources import Trusted, trusted_sources
 
+_log = logging.getLogger("mesh.sidecar")
 MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 
 
 class ServicePort:
-    """The port of one service. What is spoken is declared, or what discovery says when a connection comes."""
+    """The port of one service. What is spoken is declared here, or by the service, or else detected."""
 
-    def __init__(self, outbound: Outbound, doors: Doors, hub: Hub, cluster: Cluster, entry: Entry) -> None:
+    def __init__(self, outbound: Outbound, doors: Doors, hub: Hub, cluster: Cluster, entry: Entry,
+                 trusted: Trusted, detect_timeout: float) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
-        self.http = H2Acceptor(hub, entry)
+        self.http = HttpAcceptor(hub, entry)
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
-        self.door = doors.add(f"outbound {outbound.service}", self._accept)
+        self.inspector = Inspector(hub, self._protocol, self.http.accept, self.tcp.adopt, None, trusted, detect_timeout)
+        self.door = doors.add(f"outbound {outbound.service}", self.inspector.accept)
 
-    def _accept(self, fd: int, host: str, port: int) -> None:
+    def _protocol(self) -> Protocol:
         service = self._cluster.service
-        protocol = self._declared or (service.protocol if service is not None else Protocol.GRPC)
-        (self.tcp.accept if protocol is Protocol.TCP else self.http.accept)(fd, host, port)
+        # Not discovered yet: what the caller says is all there is to go by.
+        return self._declared or (service.protocol if service is not None else Protocol.AUTO)
 
     async def drain(self, timeout: float) -> None:
         self.door.close()
+        self.inspector.drain()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
 
     def statistics(self) -> dict[str, Any]:
         return {"service": self.service, "address": str(self.door), "http": self.http.statistics(),
-                "tcp": vars_of(self.tcp.statistics())}
+                "tcp": vars_of(self.tcp.statistics()), "inspector": self.inspector.statistics()}
+
+
+class SharedPort:
+    """The port for all services: HTTP goes by `:authority` or `Host`, TLS by the server name of its ClientHello."""
+
+    def __init__(self, doors: Doors, hub: Hub, clusters: Clusters, entry: Entry, trusted: Trusted,
+                 detect_timeout: float) -> None:
+        self._hub = hub
+        self._clusters = clusters
+        self._entry = entry
+        self._relays: dict[str, TcpProxy] = {}
+        self._unrouted = 0
+        self.http = HttpAcceptor(hub, entry)
+        self.inspector = Inspector(hub, lambda: None, self.http.accept, None, self._relay_name, trusted, detect_timeout)
+        self.door = doors.add("outbound-shared", self.inspector.accept)
+
+    def _relay_name(self, fd: int, host: str, server_name: str | None) -> None:
+        cluster = self._clusters.cluster_for(server_name.encode()) if server_name is not None else None
+        if cluster is None:
+            self._unrouted += 1
+            _log.info("%s: TLS from %s for %s", errors.NO_ROUTE.code, host, server_name or "no name at all")
+            reset_fd(fd)
+            return
+        relay = self._relays.get(cluster.name)
+        if relay is None:
+            relay = self._relays[cluster.name] = TcpProxy(self._hub, ClusterUpstream(cluster), CLIENT, cluster.name,
+                                                          self._entry.add_connection)
+        relay.adopt(fd, host)
+
+    async def drain(self, timeout: float) -> None:
+        self.door.close()
+        self.inspector.drain()
+        await asyncio.gather(self.http.drain(timeout), *(relay.drain(timeout) for relay in self._relays.values()))
+
+    def statistics(self) -> dict[str, Any]:
+        return {"service": None, "address": str(self.door), "http": self.http.statistics(),
+                "tls": {name: vars_of(relay.statistics()) for name, relay in self._relays.items()},
+                "tls_unrouted": self._unrouted, "inspector": self.inspector.statistics()}
 
 
 def vars_of(statistics: Any) -> dict[str, Any]:
@@ -59,16 +106,19 @@ class Outbounds:
 
     def __init__(self, config: SidecarConfig, hub: Hub, doors: Doors, clusters: Clusters,
                  make_entry: MakeEntry) -> None:
+        trusted = trusted_sources(config.proxy_protocol_from)
         self._ports: list[ServicePort] = []
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
             entry = make_entry(CLIENT, cluster, None)
-            self._ports.append(ServicePort(outbound, doors, hub, cluster, entry))
-        self._shared: Door | None = None
-        self._shared_http: H2Acceptor | None = None
+            self._ports.append(ServicePort(outbound, doors, hub, cluster, entry, trusted, config.detect_timeout))
+        self._shared: SharedPort | None = None
         if config.outbound_shared is not None:
-            self._shared_http = H2Acceptor(hub, make_entry(CLIENT, None, clusters))
-            self._shared = doors.add("outbound-shared", self._shared_http.accept)
+            self._shared = SharedPort(doors, hub, clusters, make_entry(CLIENT, None, clusters), trusted,
+                                      config.detect_timeout)
+
+    def _all(self) -> list[ServicePort | SharedPort]:
+        return [*self._ports, *([self._shared] if self._shared is not None else [])]
 
     def services(self) -> list[str]:
         """The declared services."""
@@ -78,18 +128,11 @@ class Outbounds:
         return {each.service: str(each.door) for each in self._ports}
 
     def shared_address(self) -> str | None:
-        return str(self._shared) if self._shared is not None else None
+        return str(self._shared.door) if self._shared is not None else None
 
     async def drain(self, timeout: float) -> None:
         """Finish what is open, at most `timeout` seconds."""
-        drains = [each.drain(timeout) for each in self._ports]
-        if self._shared is not None and self._shared_http is not None:
-            self._shared.close()
-            drains.append(self._shared_http.drain(timeout))
-        await asyncio.gather(*drains)
+        await asyncio.gather(*(each.drain(timeout) for each in self._all()))
 
     def statistics(self) -> list[dict[str, Any]]:
-        listed = [each.statistics() for each in self._ports]
-        if self._shared is not None and self._shared_http is not None:
-            listed.append({"service": None, "address": str(self._shared), "http": self._shared_http.statistics()})
-        return listed
+        return [each.statistics() for each in self._all()]

@@ -14,7 +14,7 @@ from mesh.balance.rng import Rng
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.registration import Registration
-from mesh.model import Endpoint, Locality
+from mesh.model import SIDECAR_METADATA, Endpoint, Locality
 from mesh.sidecar.config import Address, SidecarConfig
 
 _log = logging.getLogger("mesh.sidecar")
@@ -41,7 +41,7 @@ class Presence:
         if config.advertise is not None:
             host, port = config.advertise.host, config.advertise.port or port
         self._endpoint = Endpoint(config.service, config.instance, host, port, config.weight,
-                                  Locality(config.region, config.zone))
+                                  Locality(config.region, config.zone), metadata=(SIDECAR_METADATA,))
         self._registration: Registration | None = None
         self._watch: asyncio.Task[None] | None = None
         self._contested: bool | None = None

@@ -99,7 +99,7 @@ class SpanEncoder:
         self.slots: list[Template | None] = [None] * SLOTS
         self.request_key: bytes = sized(KEY, REQUEST_BYTES.encode()) + VALUE
         self.response_key: bytes = sized(KEY, RESPONSE_BYTES.encode()) + VALUE
-        self.paths: tuple[dict[bytes, bytes], dict[bytes, bytes], dict[bytes, bytes]] = ({}, {}, {})  # by protocol
+        self.paths: tuple[dict[bytes, bytes], ...] = ({}, {}, {}, {}, {})  # by protocol
         message = encode_spans([build_span(Record(), resource, {})]).resource_spans[0]
         scope = message.scope_spans[0]
         scope.ClearField("spans")

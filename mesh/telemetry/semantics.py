@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mesh.dataplane.record import CLIENT, GRPC, HTTP2, RETRY, SERVER, TCP, Record
+from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, Record
 from mesh.errors import REASONS, Fault
 
 Attributes = dict[str, str | int]
@@ -24,6 +24,7 @@ _STATUS_NAMES = ("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXC
 _SERVER_ERRORS = frozenset((2, 4, 12, 13, 14, 15))
 # Methods that the convention knows (RFC 9110, PATCH); others would make span names of unbounded number.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+_VERSIONS = {HTTP1: "1.1", HTTP2: "2"}
 REQUEST_BYTES, RESPONSE_BYTES, URL_PATH = "mesh.request.bytes", "mesh.response.bytes", "url.path"
 # A :path may have 64 KiB; thousands of records wait at a time.
 MAX_TEXT = 1024
@@ -53,12 +54,13 @@ def stable_attributes(record: Record) -> Attributes:
         attributes["rpc.system"] = "grpc"
         if record.grpc_status >= 0:
             attributes["rpc.grpc.status_code"] = record.grpc_status
-    elif record.protocol == HTTP2:
+    elif record.protocol in _VERSIONS:
+        attributes["network.protocol.version"] = _VERSIONS[record.protocol]
         method = text(record.method)
         attributes["http.request.method"] = method if method in _METHODS else "_OTHER"
         if method not in _METHODS:
             attributes["http.request.method_original"] = method
-    if record.http_status > 0 and (record.protocol == HTTP2 or record.http_status != 200):
+    if record.http_status > 0 and (record.protocol in _VERSIONS or record.http_status != 200):
         attributes["http.response.status_code"] = record.http_status
     _add_addresses(record, attributes)
     if record.endpoint:
@@ -86,7 +88,7 @@ def own_attributes(record: Record) -> Attributes:
 
 def path_attributes(record: Record) -> dict[str, str]:
     """What the request's path says: a caller may make up as many of them as it likes."""
-    if record.protocol == HTTP2:
+    if record.protocol in _VERSIONS:
         return {URL_PATH: url_path(record)}
     if record.protocol == TCP:
         return {}

@@ -16,6 +16,8 @@ class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROTOCOL_TCP: _ClassVar[Protocol]
     PROTOCOL_HTTP2: _ClassVar[Protocol]
     PROTOCOL_GRPC: _ClassVar[Protocol]
+    PROTOCOL_HTTP1: _ClassVar[Protocol]
+    PROTOCOL_AUTO: _ClassVar[Protocol]
 
 class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -47,6 +49,8 @@ PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_HTTP2: Protocol
 PROTOCOL_GRPC: Protocol
+PROTOCOL_HTTP1: Protocol
+PROTOCOL_AUTO: Protocol
 ALGORITHM_UNSPECIFIED: Algorithm
 ALGORITHM_ROUND_ROBIN: Algorithm
 ALGORITHM_WEIGHTED_ROUND_ROBIN: Algorithm

@@ -24,6 +24,7 @@ cdef class Codec(Output):
     cdef readonly bint textual
     cdef public bint closed
     cdef public int ending
+    cdef public bint shut
     cdef public bint deferred
     cdef public dict counts
     cdef public double now
@@ -38,6 +39,7 @@ cdef class Codec(Output):
     cpdef int end(self) except -1
     cpdef int count(self, str cause) except -1
     cpdef int drain(self) except -1
+    cpdef int expire(self, bint begun) except -1
     cpdef bint settled(self) except -1
     cpdef bint can_open(self) except -1
     cpdef Stream request(self, object owner, Head head, bytes extra, bint end)

@@ -70,9 +70,11 @@ class Codec(Output):
     `now`: monotonic seconds, which the shell sets before `receive`. `closed` is set by a connection error, and may be
     set by the shell: nothing is sent or received any more. `textual`: fields that are added to a section are lines of
     text and not HPACK literals. `ending`: STAYS; CLOSES, the shell closes the connection once the output is written;
-    ABORTS, the shell ends it at once, so that the peer does not take a part for the whole. `deferred`: `receive` has
-    stopped before the end though it could go on, for the others' sake: the shell calls it again, in another turn of the
-    loop. `counts`: how often what happened, by reason code, None for nothing; a shell may give all its connections one.
+    ABORTS, the shell ends it at once, so that the peer does not take a part for the whole. `shut`: nothing more will
+    be sent, and the shell says so once the output is written, but what the peer sends is still taken. `deferred`:
+    `receive` has stopped before the end though it could go on, for the others' sake: the shell calls it again, in
+    another turn of the loop. `counts`: how often what happened, by reason code, None for nothing; a shell may give all
+    its connections one.
     """
 
     def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None, textual: cython.bint) -> None:
@@ -82,6 +84,7 @@ class Codec(Output):
         self.textual: bool = textual
         self.closed: bool = False
         self.ending: int = 0
+        self.shut: bool = False
         self.deferred: bool = False
         self.counts: dict[str, int] | None = None
         self.now: float = 0.0
@@ -146,6 +149,10 @@ class Codec(Output):
         """Leave without losing a request: no new ones after those the peer may have sent already."""
         return 0
 
+    def expire(self, begun: cython.bint) -> cython.int:
+        """No stream is open and the peer takes too long to open one; `begun`: a part of a section has come."""
+        return self.drain()
+
     def settled(self) -> cython.bint:
         """After `drain`: True once the peer can have no request on its way that we would still take."""
         return True
@@ -195,6 +202,9 @@ class Codec(Output):
 
         No turns are given while much output waits: call it again once that is written.
         """
+        stream: Stream
+        for stream in self.all_streams():
+            self.handler.on_writable(stream)
         return 0
 
     def waiters(self) -> cython.Py_ssize_t:

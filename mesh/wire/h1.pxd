@@ -45,6 +45,7 @@ cdef class Connection(SendingSide):
     cdef Py_ssize_t on_trailers(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef int deliver(self, bytearray buf, Py_ssize_t at, Py_ssize_t n, bint end) except -1
     cdef int close_remote(self, Stream stream) except -1
+    cpdef int expire(self, bint begun) except -1
     cdef int fail(self, int status, str reason) except -1
 
 cdef bint block_says(Block block) except -1

@@ -396,6 +396,11 @@ class Connection(SendingSide):
 
     # -- errors
 
+    def expire(self, begun: cython.bint) -> cython.int:
+        if begun and not self.client and self.stream is None and self.ending == 0:
+            self.put(refusal(408))
+        return self.end_with(CLOSES)
+
     def fail(self, status: cython.int, reason: str) -> cython.int:
         """The peer's message can't be taken: answer if an answer is due, and end the connection."""
         error: ConnectionError_ = ConnectionError_(1, reason, HEADER_LIST if status in (414, 431) else "")

@@ -366,8 +366,11 @@ class SendingSide(Codec):
         stream.local_closed = True
         if stream.remote_closed:
             return self.complete(stream)
-        if self.framing == TUNNEL or self.framing == UNTIL_CLOSE:
-            return self.end_with(CLOSES)  # RFC 9110, section 9.3.6: a tunnel ends when either side does
+        if self.framing == TUNNEL:  # one side may end before the other, as in TCP
+            self.shut = True
+            return self.attend()
+        if self.framing == UNTIL_CLOSE:
+            return self.end_with(CLOSES)
         return 0
 
     def complete(self, stream: StreamState) -> cython.int:

@@ -1,7 +1,6 @@
 from mesh.wire.ip_address cimport format_ip, parse_ipv4, parse_ipv6
 from mesh.wire.octets cimport equal_at, octets_of
 
-cdef bytes _SIGNATURE_1, _SIGNATURE_2
 cdef list CRC_TABLE
 
 cpdef object parse_proxy(bytearray buf, Py_ssize_t n)

@@ -26,8 +26,8 @@ MAX_UNIQUE_ID = 128  # octets, section 2.2.5
 STREAM, DATAGRAM = 1, 2  # ProxyHeader.kind, as the protocol has them
 TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_NOOP, TYPE_UNIQUE_ID, TYPE_SSL, TYPE_NETNS = 1, 2, 3, 4, 5, 0x20, 0x30
 
-_SIGNATURE_1: bytes = b"PROXY "
-_SIGNATURE_2: bytes = b"\r\n\r\n\0\r\nQUIT\n"
+SIGNATURE_1: bytes = b"PROXY "
+SIGNATURE_2: bytes = b"\r\n\r\n\0\r\nQUIT\n"
 _UNIX = ("", "/", "\0")  # how the path of a Unix socket begins; a socket need not have one
 _FIXED = cython.declare(cython.Py_ssize_t, 16)  # octets of version 2 before the addresses
 
@@ -80,12 +80,12 @@ def parse_proxy(buf: bytearray, n: cython.Py_ssize_t) -> ProxyHeader | None:
         return None
     known: cython.Py_ssize_t
     if buf[0] == 0x50:
-        known = min(n, len(_SIGNATURE_1))
-        if not equal_at(buf, 0, _SIGNATURE_1[:known]):
+        known = min(n, len(SIGNATURE_1))
+        if not equal_at(buf, 0, SIGNATURE_1[:known]):
             raise ProxyProtocolError("no PROXY protocol header")
         return parse_v1(buf, n) if n > known else None
-    known = min(n, len(_SIGNATURE_2))
-    if not equal_at(buf, 0, _SIGNATURE_2[:known]):
+    known = min(n, len(SIGNATURE_2))
+    if not equal_at(buf, 0, SIGNATURE_2[:known]):
         raise ProxyProtocolError("no PROXY protocol header")
     return parse_v2(buf, n) if n > known else None
 
@@ -261,7 +261,7 @@ def encode_v2(source: ProxyAddress | None, destination: ProxyAddress | None, kin
     what the header can't hold, or `parse_proxy` would refuse.
     """
     if source is None or destination is None:
-        return _SIGNATURE_2 + b"\x20\0\0\0"
+        return SIGNATURE_2 + b"\x20\0\0\0"
     if kind not in (STREAM, DATAGRAM):
         raise ValueError(f"{kind} is neither STREAM nor DATAGRAM")
     if source.host[:1] in _UNIX and destination.host[:1] in _UNIX:
@@ -281,7 +281,7 @@ def encode_v2(source: ProxyAddress | None, destination: ProxyAddress | None, kin
         body += b"\x03\0\x04\0\0\0\0"
     if _FIXED + len(body) > MAX_V2:
         raise ValueError(f"{_FIXED + len(body)} octets, at most {MAX_V2}")
-    header: bytes = _SIGNATURE_2 + bytes((0x21, family << 4 | kind)) + len(body).to_bytes(2, "big") + body
+    header: bytes = SIGNATURE_2 + bytes((0x21, family << 4 | kind)) + len(body).to_bytes(2, "big") + body
     if checksum:
         header = header[: len(header) - 4] + int(crc32c(header)).to_bytes(4, "big")
     return header

@@ -27,7 +27,7 @@ _random = random.Random(2)
 GARBAGE = {
     "random bytes": _random.randbytes(4096),
     "zeros": bytes(70_000),
-    "http/1.1 request": b"GET / HTTP/1.1\r\nHost: cart\r\n\r\n",
+    "broken http/1.1": b"GET / HTTP/1.1\r\nHost cart\r\n\r\n",
     "tls hello": bytes.fromhex("160301020001 0001fc0303".replace(" ", "")) + _random.randbytes(500),
     "preface of something else": b"PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n" + SETTINGS,
     "no settings": PREFACE + frame(6, 0, 0, b"12345678"),
@@ -127,7 +127,7 @@ def test_unfinished_connections_bother_nobody(ports: Ports, connect: Callable[..
 
 
 def test_garbage_at_the_control_plane(ports: Ports) -> None:
-    for name in ("random bytes", "http/1.1 request", "tls hello", "broken hpack"):
+    for name in ("random bytes", "broken http/1.1", "tls hello", "broken hpack"):
         with socket.create_connection(ports.address("control plane"), timeout=3) as connection:
             connection.sendall(GARBAGE[name])
             closed_by_peer(connection)

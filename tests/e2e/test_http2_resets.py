@@ -85,16 +85,28 @@ def test_caller_that_vanishes_resets_its_streams_at_the_endpoint(stage: Stager, 
 
 
 def test_reset_by_the_endpoint_before_its_answer(stage: Stager) -> None:
-    """502 with the reason; not repeated, for it may have run."""
+    """502 with the reason; a POST is not repeated, for it may have run."""
     def refuse(peer: Peer, request: h2.events.RequestReceived) -> None:
         peer.h2.reset_stream(request.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
         peer.flush()
 
     at = stage(serve(refuse), serve(refuse))
     peer = at.dial()
-    headers, body = peer.answer(peer.request(at.head(GET)))
+    headers, body = peer.answer(peer.request(at.head(POST)))
     assert (headers[b":status"], headers[b"mesh-reason"], body) == (b"502", b"upstream_reset", b"")
     assert sum(backend.connections for backend in at.backends) == 1
+
+
+def test_a_get_that_is_reset_is_asked_for_again(stage: Stager) -> None:
+    def refuse(peer: Peer, request: h2.events.RequestReceived) -> None:
+        peer.h2.reset_stream(request.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        peer.flush()
+
+    at = stage(serve(refuse), serve(refuse))
+    peer = at.dial()
+    headers, _ = peer.answer(peer.request(at.head(GET)))
+    assert (headers[b":status"], headers[b"mesh-reason"]) == (b"502", b"upstream_reset")
+    assert sum(backend.connections for backend in at.backends) == 2
 
 
 def test_reset_by_the_endpoint_in_its_answer(stage: Stager) -> None:

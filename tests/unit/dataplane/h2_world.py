@@ -18,10 +18,11 @@ import h2.settings
 import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane.acceptor import HttpAcceptor
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.listener import H2Acceptor, Port
+from mesh.dataplane.listener import Port
 from mesh.dataplane.record import CLIENT, Record, Recorder
 from mesh.model import Endpoint, Service
 
@@ -55,7 +56,7 @@ class Call:
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         self.informational: list[dict[str, str]] = []
-        self.body = bytearray()
+        self.body = b""
         self.ended = False
         self.reset: int | None = None
 
@@ -220,10 +221,13 @@ class World:
         self.hub = Hub(asyncio.get_running_loop(), Rng(7), Recorder(1000))
         self.cluster = Cluster(self.hub, "cart")
         self.entry = Entry(self.hub, kind, self.cluster, None, True, parent_based, root_always, 0)
-        self.acceptor = H2Acceptor(self.hub, self.entry)
-        self.port = Port(self.hub, listening(), self.acceptor.accept)
+        self.acceptor = HttpAcceptor(self.hub, self.entry)
+        self.port = Port(self.hub, listening(), self.accept)
         self.upstreams: list[Upstream] = []
         self.peers: list[Peer] = []
+
+    def accept(self, fd: int, host: str, port: int) -> None:
+        self.acceptor.accept(fd, host, port, 2)
 
     async def client(self, **options: Any) -> Peer:
         _, peer = await asyncio.get_running_loop().create_connection(lambda: Peer(True, **options), *self.port.address)

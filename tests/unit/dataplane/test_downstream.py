@@ -80,7 +80,7 @@ def test_ending_a_connection_answers_everything_on_it() -> None:
             client = await w.client()
             calls = [client.request(GRPC) for _ in range(3)]
             await until(lambda: len(w.upstreams[0].calls) == 3)
-            [handler] = w.acceptor._connections
+            [handler] = w.acceptor.connections
             handler.fail_all(errors.DRAIN_DEADLINE)
             for call in calls:
                 await answered(call)

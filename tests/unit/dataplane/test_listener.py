@@ -32,7 +32,7 @@ def test_who_connected_before_the_start_is_served() -> None:
     async def main() -> None:
         async with world(echo, service=cart()) as w:
             sock = listening()
-            port = Port(w.hub, sock, w.acceptor.accept)
+            port = Port(w.hub, sock, w.accept)
             early = socket.create_connection(port.address)
             port.start()
             _, client = await asyncio.get_running_loop().create_connection(lambda: Peer(True), sock=early)

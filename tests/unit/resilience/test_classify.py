@@ -26,7 +26,8 @@ MEANING = {
     "not_delivered": "status", "upstream_connection_lost": "maybe", "upstream_reset": "maybe",
     "upstream_protocol_error": "maybe", "upstream_status": "answer", "deadline_exceeded": "never",
     "caller_reset": "never", "caller_gone": "never", "caller_protocol_error": "never", "draining": "safe",
-    "drain_deadline": "never", "overloaded": "never", "idle_timeout": "never", None: "answer",
+    "drain_deadline": "never", "overloaded": "never", "idle_timeout": "never", "slow_body": "never",
+    "stalled_reader": "never", None: "answer",
 }
 
 
@@ -46,19 +47,20 @@ def test_the_table_knows_every_reason():
 @pytest.mark.parametrize("code", MEANING)
 def test_all_combinations(code: str | None):
     reason = REASONS[code] if code else None
-    for status, key, path, attempt, replayable, committed in itertools.product(
-            [-1, 0, 1, 2, 8, 10, 13, 14, 16, 17, 999], [False, True],
+    for status, key, method, path, attempt, replayable, committed in itertools.product(
+            [-1, 0, 1, 2, 8, 10, 13, 14, 16, 17, 999], [False, True], [b"POST", b"GET"],
             [b"/shop.Cart/Get", b"/shop.Cart/Set", b"/shop.Stock/Take"], [1, 2, 3, 4], [False, True], [False, True]):
-        verdict = retry_reason(POLICY, reason=reason, grpc_status=status, path=path, idempotency_key=key,
+        verdict = retry_reason(POLICY, reason=reason, grpc_status=status, method=method, path=path, idempotency_key=key,
                                attempt=attempt, replayable=replayable, committed=committed)
-        idempotent = key or path != b"/shop.Cart/Set"
+        idempotent = key or method == b"GET" or path != b"/shop.Cart/Set"
         assert verdict.retry == expected(MEANING[code], code, status, idempotent, attempt, replayable, committed)
         assert verdict.why
 
 
-def why(reason: Reason | None, status: int = -1, *, path: bytes = b"/shop.Cart/Set", key: bool = False,
-        attempt: int = 1, replayable: bool = True, committed: bool = False) -> tuple[bool, str]:
-    return tuple(retry_reason(POLICY, reason=reason, grpc_status=status, path=path, idempotency_key=key,
+def why(reason: Reason | None, status: int = -1, *, method: bytes = b"POST",
+        path: bytes = b"/shop.Cart/Set", key: bool = False, attempt: int = 1, replayable: bool = True,
+        committed: bool = False) -> tuple[bool, str]:
+    return tuple(retry_reason(POLICY, reason=reason, grpc_status=status, method=method, path=path, idempotency_key=key,
                               attempt=attempt, replayable=replayable, committed=committed))
 
 
@@ -88,8 +90,8 @@ def test_every_verdict_says_why():
 
 def test_one_attempt_means_never():
     policy = RetryPolicy(max_attempts=1)
-    assert not retry_reason(policy, reason=errors.CONNECT_FAILED, grpc_status=-1, path=b"/", idempotency_key=True,
-                            attempt=1, replayable=True, committed=False).retry
+    assert not retry_reason(policy, reason=errors.CONNECT_FAILED, grpc_status=-1, method=b"POST", path=b"/",
+                            idempotency_key=True, attempt=1, replayable=True, committed=False).retry
 
 
 @pytest.mark.parametrize(("methods", "path", "yes"), [

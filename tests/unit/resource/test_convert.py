@@ -151,7 +151,7 @@ DURATION = Duration(seconds=100_000)
 BAD_SERVICES = [
     ({"name": "Cart"}, "name: 'Cart' is not a name"),
     ({}, "name: '' is not a name"),
-    ({"protocol": 9}, "protocol: 9 is none of 0..3"),
+    ({"protocol": 9}, "protocol: 9 is none of 0..5"),
     ({"balance": {"algorithm": 15}}, "balance.algorithm: 15 is none of 0..14"),
     ({"balance": {"choices": 1}}, "balance.choices: 1 is outside 2..100"),
     ({"balance": {"choices": 3}}, "balance.choices: 3 has no meaning with algorithm power_of_two"),

@@ -165,7 +165,7 @@ BAD = [
     ({**BARE, "retry": {"backoff_base": "1 s"}}, "retry.backoff_base: '1 s' is no duration: 250ms"),
     ({**BARE, "retry": {"backoff_base": 10**5000}}, "not a number of too many digits"),
     ({**BARE, "timeout": {"connect": "2m"}}, "timeout.connect: 120.0 is outside 0.001..60"),
-    ({**BARE, "protocol": "http"}, "protocol: 'http' is none of tcp, http2, grpc"),
+    ({**BARE, "protocol": "http"}, "protocol: 'http' is none of auto, tcp, http1, http2, grpc"),
     ({**BARE, "protocol": 3}, "protocol: expected text, not 3"),
     ({**BARE, "balance": "random"}, "balance: expected a mapping, not 'random'"),
     ({**FULL, "kidn": 1}, "kidn: unknown field"),

@@ -18,6 +18,7 @@ from mesh.sidecar.config import load
 from mesh.sidecar.outbound import Outbounds
 from mesh.sidecar.ports import Doors
 from mesh.sidecar.sockets import Sockets
+from mesh.wire.frames import PREFACE
 
 
 class World:
@@ -39,7 +40,9 @@ class World:
         port = self.outbounds._ports[index]
         before = port.tcp.statistics().accepted, self.hub.transports
         near, far = socket.socketpair()
-        port._accept(near.detach(), "127.0.0.1", 1)
+        far.sendall(PREFACE)
+        near.setblocking(False)
+        port.inspector.accept(near.detach(), "127.0.0.1", 1)
         far.close()
         return {(1, 0): "tcp", (0, 1): "http"}[port.tcp.statistics().accepted - before[0],
                                                 self.hub.transports - before[1]]
@@ -66,12 +69,14 @@ def test_declared_services_are_subscribed_to_and_reported() -> None:
 def test_what_is_spoken_is_declared_or_discovered() -> None:
     async def main() -> None:
         world = World("--outbound", "stock=0/tcp", "--outbound", "cart=0")
+        world.doors.start()
         assert world.accepted(0) == "tcp"
         assert world.accepted(1) == "http"  # not discovered yet
         world.clusters.on_service("cart", Service("cart", Protocol.TCP))
         assert world.accepted(1) == "tcp"
         world.clusters.on_service("stock", Service("stock", Protocol.GRPC))
         assert world.accepted(0) == "tcp"  # the declaration wins
+        await world.outbounds.drain(0.1)
         world.sockets.close()
         async with asyncio.timeout(5):
             while world.hub.watched:  # noqa: ASYNC110  the turn that hears of the far ends

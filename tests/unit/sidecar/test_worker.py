@@ -15,6 +15,7 @@ from mesh.sidecar.config import load
 from mesh.sidecar.sockets import Sockets
 from mesh.sidecar.worker import Worker
 from mesh.telemetry.settings import telemetry_settings
+from mesh.wire.frames import PREFACE
 
 
 class Parent:
@@ -69,6 +70,7 @@ def test_a_worker_that_is_held_accepts_when_it_is_told_to(tmp_path: Path) -> Non
         parent.says("accept")
         ready = await parent.hears("ready")
         assert ready["outbound_shared"] == "{}:{}".format(*parent.address)
+        writer.write(PREFACE)
         assert await asyncio.wait_for(reader.read(1), 5)  # HTTP/2: the server's SETTINGS
         writer.close()
         parent.says("statistics")
@@ -91,6 +93,8 @@ def test_a_worker_accepts_for_its_neighbour_until_that_is_back(tmp_path: Path) -
         socket.send_fds(parent.sock, [json.dumps({"do": "lend", "slot": 1, "sockets": [name for name, _ in parent.other]
                                                   }).encode() + b"\n"], [sock.fileno() for _, sock in parent.other])
         opened = [await parent.open() for _ in range(32)]
+        for _, writer in opened:
+            writer.write(PREFACE)
         for reader, writer in opened:
             assert await asyncio.wait_for(reader.read(1), 5)
             writer.close()

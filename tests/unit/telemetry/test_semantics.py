@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.dataplane.record import CLIENT, GRPC, HTTP2, RETRY, SERVER, TCP, Record
+from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, Record
 from mesh.errors import REASONS
 from mesh.telemetry.semantics import (
     MAX_TEXT,
@@ -61,9 +61,11 @@ def test_grpc_server() -> None:
         "network.peer.address": "10.0.0.9", "error.type": "UNAVAILABLE"}
 
 
-def test_http_client() -> None:
-    made = record(protocol=HTTP2, method=b"GET", path=b"/items/7?token=secret", http_status=404, grpc_status=-1)
+@pytest.mark.parametrize(("protocol", "version"), [(HTTP1, "1.1"), (HTTP2, "2")])
+def test_http_client(protocol: int, version: str) -> None:
+    made = record(protocol=protocol, method=b"GET", path=b"/items/7?token=secret", http_status=404, grpc_status=-1)
     assert stable_attributes(made) == {"mesh.service": "cart", "http.request.method": "GET",
+                                       "network.protocol.version": version,
                                        "http.response.status_code": 404, "server.address": "cart", "mesh.attempts": 1,
                                        "error.type": "404"}
     assert own_attributes(made)["url.path"] == "/items/7"

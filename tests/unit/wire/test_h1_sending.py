@@ -319,6 +319,9 @@ def test_connect_is_granted() -> None:
     assert side.events() == [("data", 1, b"abc", False)]
     side.conn.send_data(side.stream(), b"d", 0, 1, True)
     assert side.sent() == b"d"
+    assert side.conn.shut  # one side may end before the other
+    assert side.conn.ending == STAYS
+    assert not side.conn.receive_eof()
     assert side.conn.ending == CLOSES
 
 

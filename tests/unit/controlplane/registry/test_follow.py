@@ -168,6 +168,16 @@ def test_leaving_a_name_keeps_what_another_item_has_yet_to_hand_out():
     assert world.take() == (["cart/a"], ["cart/gone"])
 
 
+def test_leaving_an_item_forgets_what_it_had_yet_to_hand_out():
+    world = World()
+    world.register("a")
+    world.follow("*")
+    world.follower.leave("*")
+    assert world.take() == ([], [])
+    world.follow("*")
+    assert world.take()[0] == ["cart/a"]
+
+
 def test_doubting_an_item_hands_it_out_anew_and_still_tells_what_has_gone():
     world = World()
     for name in "ab":

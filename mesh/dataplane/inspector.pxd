@@ -1,0 +1,43 @@
+from mesh.dataplane.reactor cimport Watch
+from mesh.dataplane.syscalls cimport close_fd, peek_into, recv_into, reset_fd
+from mesh.dataplane.hub cimport Hub
+from mesh.wire.detect cimport detect
+from mesh.wire.octets cimport equal_at
+
+cdef class Inspector:
+    cdef readonly Hub hub
+    cdef object protocol
+    cdef object http
+    cdef object relay
+    cdef object relay_name
+    cdef object trusted
+    cdef double limit
+    cdef readonly dict waiting
+    cdef object sweeping
+    cdef readonly long long refused
+    cdef readonly long long malformed
+    cdef bint draining
+    cdef int await_more(self, Inspection inspection) except -1
+
+cdef class Inspection(Watch):
+    cdef Inspector inspector
+    cdef int mode
+    cdef str host
+    cdef int port
+    cdef bint believed
+    cdef int number
+    cdef double began
+    cdef int begin(self, int fd) except -1
+    cdef int on_event(self, unsigned int mask) except -1
+    cdef int on_error(self) except -1
+    cdef bint look(self) except -1
+    cdef bint may_be_proxy(self, bytearray buf, Py_ssize_t n) except -1
+    cdef bint take_header(self, bytearray buf, Py_ssize_t n) except -1
+    cdef bint decide(self, bytearray buf, Py_ssize_t n) except -1
+    cdef bint decide_http(self, bytearray buf, Py_ssize_t n) except -1
+    cdef bint decide_name(self, bytearray buf, Py_ssize_t n) except -1
+    cdef bint hand_to_http(self, int version) except -1
+    cdef bint hand_to_relay(self) except -1
+    cdef int on_deadline(self) except -1
+    cdef int give_up(self) except -1
+    cdef int forget(self) except -2

@@ -1,0 +1,300 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
+"""What an accepted connection speaks, and who takes it: protocol detection on one port.
+
+What lives here: looking at the first octets without taking them, PROXY protocol headers of those who may send them,
+the time limit. What this must not know: the protocols themselves, endpoints, policies.
+
+A port is told what its service speaks. TCP is relayed at once: a server may speak first. HTTP is HTTP/2 if the
+connection begins with its preface, else HTTP/1.1, whose parser refuses what is neither. Only where nothing is declared
+(`auto`) the octets decide alone; who says nothing within the time limit is relayed as TCP, which breaks nobody: the
+octets that come later are relayed as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+from collections.abc import Callable
+from typing import Any
+
+import cython
+
+from mesh.dataplane.hub import Hub
+from mesh.dataplane.reactor import EDGES, Watch
+from mesh.model import Protocol
+from mesh.wire.client_hello import MAX_CLIENT_HELLO, parse_client_hello
+from mesh.wire.detect import HTTP1, HTTP2, NEED_MORE, PROXY_V1, PROXY_V2, TLS
+from mesh.wire.errors import ClientHelloError, ProxyProtocolError
+from mesh.wire.frames import PREFACE
+from mesh.wire.proxy_protocol import MAX_V2, SIGNATURE_1, SIGNATURE_2, parse_proxy
+
+if not cython.compiled:
+    from mesh.dataplane.syscalls import close_fd, peek_into, recv_into, reset_fd
+    from mesh.wire.detect import detect
+    from mesh.wire.octets import equal_at
+
+_log = logging.getLogger(__name__)
+
+_EDGES = cython.declare(cython.uint, EDGES)
+_ENDS = cython.declare(cython.uint, select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
+_AGAIN = cython.declare(cython.int, errno.EAGAIN)
+_NEED_MORE = cython.declare(cython.int, NEED_MORE)
+_HTTP1 = cython.declare(cython.int, HTTP1)
+_HTTP2 = cython.declare(cython.int, HTTP2)
+_TLS = cython.declare(cython.int, TLS)
+_PROXY_V1 = cython.declare(cython.int, PROXY_V1)
+_PROXY_V2 = cython.declare(cython.int, PROXY_V2)
+# A ClientHello is the longest thing that has to be seen as a whole.
+_LOOK = cython.declare(cython.int, max(MAX_CLIENT_HELLO, MAX_V2))
+
+# Inspector.mode
+RELAY = cython.declare(cython.int, 0)  # TCP
+HTTP = cython.declare(cython.int, 1)
+DETECT = cython.declare(cython.int, 2)
+BY_NAME = cython.declare(cython.int, 3)  # the shared port: HTTP goes by :authority, TLS by SNI
+
+
+class Inspector:
+    """The connections of one port, until it is known what they speak.
+
+    `protocol()` tells what is declared when a connection comes, None for the shared port. `http(fd, host, port,
+    version)` with version 1 or 2, `relay(fd, host)` and `relay_name(fd, host, server_name)` take them over.
+    `trusted(host)` says whose PROXY headers are believed. `limit`: seconds for the first octets to say what it is.
+    `refuse(host)`: true if no more connections are taken from there.
+    """
+
+    def __init__(self, hub: Hub, protocol: Callable[[], Protocol | None], http: Any, relay: Any, relay_name: Any,
+                 trusted: Any, limit: cython.double) -> None:
+        self.hub = hub
+        self.protocol = protocol
+        self.http = http
+        self.relay = relay
+        self.relay_name = relay_name
+        self.trusted = trusted
+        self.limit = limit
+        self.waiting: dict[Inspection, None] = {}  # in the order they came
+        self.sweeping: Any = None
+        self.refused = 0
+        self.malformed = 0
+        self.draining = False
+
+    def accept(self, fd: int, host: str, port: int) -> None:
+        """Take an accepted connection; the descriptor is ours from now on."""
+        if self.draining:
+            reset_fd(fd)
+            return
+        believed: cython.bint = self.trusted is not None and self.trusted(host)
+        protocol: Any = self.protocol()
+        mode: cython.int = HTTP
+        if protocol is None:
+            mode = BY_NAME
+        elif protocol is Protocol.AUTO:
+            mode = DETECT
+        elif protocol is Protocol.TCP:
+            mode = RELAY
+            if not believed:
+                self.relay(fd, host)
+                return
+        inspection: Inspection = Inspection(self, mode, host, port, believed)
+        inspection.begin(fd)
+
+    def drain(self) -> None:
+        """Take no more; who has said nothing yet is let go."""
+        self.draining = True
+        inspection: Inspection
+        for inspection in list(self.waiting):
+            inspection.give_up()
+        if self.sweeping is not None:
+            self.sweeping.cancel()
+            self.sweeping = None
+
+    def await_more(self, inspection: Inspection) -> cython.int:
+        """Hold `inspection` against the time limit."""
+        self.waiting[inspection] = None
+        if self.sweeping is None:
+            self.sweeping = self.hub.loop.call_later(self.limit / 4, self.sweep)
+        return 0
+
+    def sweep(self) -> None:
+        """Decide where the time is up."""
+        now: cython.double = self.hub.touch()
+        inspection: Inspection
+        for inspection in list(self.waiting):
+            if now < inspection.began + self.limit:
+                break
+            inspection.on_deadline()
+        self.hub.flush()
+        self.sweeping = self.hub.loop.call_later(self.limit / 4, self.sweep) if self.waiting else None
+
+    def statistics(self) -> dict[str, int]:
+        return {"inspecting": len(self.waiting), "refused": self.refused, "malformed": self.malformed}
+
+
+class Inspection(Watch):
+    """One connection that is being looked at."""
+
+    def __init__(self, inspector: Inspector, mode: cython.int, host: str, port: cython.int,
+                 believed: cython.bint) -> None:
+        Watch.__init__(self)
+        self.inspector = inspector
+        self.mode = mode
+        self.host = host
+        self.port = port
+        self.believed = believed
+        self.number = -1
+        self.began = 0.0
+
+    def begin(self, fd: cython.int) -> cython.int:
+        """Most callers speak first and at once: what is there already is looked at before anything is set up."""
+        self.number = fd
+        if self.look():
+            return 0
+        inspector: Inspector = self.inspector
+        hub: Hub = inspector.hub
+        self.began = hub.touch()
+        inspector.await_more(self)
+        try:
+            hub.add(self, fd, _EDGES)
+        except OSError as error:
+            _log.warning("a connection from %s is lost: %s", self.host, error.strerror)
+            self.forget()
+        hub.flush()
+        return 0
+
+    def on_event(self, mask: cython.uint) -> cython.int:
+        # What is only looked at stays in front of the end of the stream.
+        if not self.look() and mask & _ENDS:
+            return self.on_deadline()
+        return 0
+
+    def on_error(self) -> cython.int:
+        return self.give_up()
+
+    def look(self) -> cython.bint:
+        """Look at what is there; True when the connection is somebody else's now, or gone."""
+        inspector: Inspector = self.inspector
+        buf: bytearray = inspector.hub.inbox
+        n: cython.Py_ssize_t
+        verdict: cython.int
+        if len(buf) == 0:
+            return False  # nothing is watched yet, so there is no buffer
+        while True:
+            n = peek_into(self.number, buf, 0, min(_LOOK, len(buf)))
+            if n == -_AGAIN:
+                return False
+            if n <= 0:
+                self.give_up()
+                return True
+            if self.believed:
+                verdict = detect(buf, n)
+                if verdict == _NEED_MORE and self.may_be_proxy(buf, n):
+                    return False
+                if verdict in (_PROXY_V1, _PROXY_V2):
+                    if not self.take_header(buf, n):
+                        return self.number < 0
+                    continue  # what comes after the header is the connection's own
+                self.believed = False  # at most one header, and only at the beginning
+                if self.mode == RELAY:
+                    return self.hand_to_relay()
+            return self.decide(buf, n)
+
+    def may_be_proxy(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
+        return bool(equal_at(buf, 0, SIGNATURE_1[:n]) or equal_at(buf, 0, SIGNATURE_2[:n]))
+
+    def take_header(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
+        """Read a PROXY header away; True if it was whole."""
+        try:
+            header = parse_proxy(buf, n)
+        except ProxyProtocolError as error:
+            self.inspector.malformed += 1
+            _log.warning("a PROXY header from %s: %s", self.host, error)
+            self.give_up()
+            return False
+        if header is None:
+            return False
+        recv_into(self.number, buf, 0, header.size)
+        if header.source is not None:
+            self.host = header.source.host
+            self.port = header.source.port
+        self.believed = False
+        if self.mode == RELAY:
+            self.hand_to_relay()
+            return False
+        return True
+
+    def decide(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
+        """The octets are the connection's own."""
+        verdict: cython.int
+        if self.mode == RELAY:
+            return self.hand_to_relay()
+        if self.mode == HTTP:
+            return self.decide_http(buf, n)
+        verdict = detect(buf, n)
+        if self.mode == BY_NAME:
+            if verdict == _TLS or (verdict == _NEED_MORE and buf[0] == 0x16):
+                return self.decide_name(buf, n)
+            return self.decide_http(buf, n)
+        if verdict == _NEED_MORE:
+            return False
+        if verdict in (_HTTP1, _HTTP2):
+            return self.hand_to_http(2 if verdict == _HTTP2 else 1)
+        return self.hand_to_relay()
+
+    def decide_http(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
+        """HTTP is declared: anything that is not HTTP/2 is for the parser of HTTP/1.1 to refuse."""
+        same: cython.Py_ssize_t = min(n, 24)
+        if not equal_at(buf, 0, PREFACE[:same]):
+            return self.hand_to_http(1)
+        if same < 24:
+            return False
+        return self.hand_to_http(2)
+
+    def decide_name(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
+        try:
+            hello = parse_client_hello(buf, n)
+        except ClientHelloError as error:
+            self.inspector.malformed += 1
+            _log.info("a ClientHello from %s: %s", self.host, error)
+            self.give_up()
+            return True
+        if hello is None:
+            return False
+        fd: cython.int = self.forget()
+        self.inspector.relay_name(fd, self.host, hello.server_name)
+        return True
+
+    def hand_to_http(self, version: cython.int) -> cython.bint:
+        fd: cython.int = self.forget()
+        self.inspector.http(fd, self.host, self.port, version)
+        return True
+
+    def hand_to_relay(self) -> cython.bint:
+        fd: cython.int = self.forget()
+        self.inspector.relay(fd, self.host)
+        return True
+
+    def on_deadline(self) -> cython.int:
+        """Nothing, or too little, was said in time, or before the end."""
+        if self.mode == DETECT or self.mode == RELAY:
+            self.hand_to_relay()
+            return 0
+        return self.give_up()
+
+    def give_up(self) -> cython.int:
+        """Close the connection."""
+        fd: cython.int = self.forget()
+        if fd >= 0:
+            close_fd(fd)
+        return 0
+
+    def forget(self) -> cython.int:
+        """Look no more; returns the descriptor, whose owner is the caller now."""
+        fd: cython.int = self.number
+        hub: Hub = self.inspector.hub
+        self.number = -1
+        if self.began > 0:
+            self.inspector.waiting.pop(self, None)
+            if self.fd >= 0:
+                hub.release(self)
+        return fd

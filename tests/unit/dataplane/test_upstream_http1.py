@@ -1,0 +1,128 @@
+"""HTTP/1.1 connections to one endpoint: used again, given up in time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from h2_world import until
+from http1_world import GET, OK, answer, ok, run, world
+
+
+def test_a_connection_is_used_again() -> None:
+    async def main() -> None:
+        async with world(ok) as w:
+            reader, writer = await w.caller()
+            for _ in range(5):
+                writer.write(GET)
+                assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+            assert w.connections == 1
+            assert list(w.pool.idle) == list(w.pool.everyone)
+
+    run(main)
+
+
+def test_calls_at_once_have_a_connection_each_and_the_last_used_is_used_next() -> None:
+    async def main() -> None:
+        async with world(ok) as w:
+            callers = [await w.caller() for _ in range(4)]
+            for _, writer in callers:
+                writer.write(GET)
+            for reader, _ in callers:
+                await answer(reader)
+            assert w.connections == len(w.pool.idle) == 4
+            newest = list(w.pool.idle)[-1]
+            for _ in range(3):
+                callers[0][1].write(GET)
+                await answer(callers[0][0])
+                assert list(w.pool.idle)[-1] is newest
+            assert w.connections == 4
+
+    run(main)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(b"", 4.0), (b"Keep-Alive: timeout=20\r\n", 19.0),
+                                               (b"Keep-Alive: timeout=1\r\n", 0.5)])
+def test_an_idle_connection_is_closed_before_the_server_does_it(told: bytes, seconds: float) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK.replace(b"Content", told + b"Content"))
+
+    async def main() -> None:
+        async with world(serve) as w:
+            reader, writer = await w.caller()
+            writer.write(GET)
+            await answer(reader)
+            w.pass_time(seconds - 0.1)
+            if seconds >= 4:
+                assert len(w.pool.idle) == 1
+            w.pass_time(4.2)
+            assert not w.pool.idle
+            await until(lambda: not w.pool.everyone)
+            writer.write(GET)
+            await answer(reader)
+            assert w.connections == 2
+
+    run(main)
+
+
+def test_what_the_server_closes_is_not_used_again() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with world(serve) as w:
+            reader, writer = await w.caller()
+            for _ in range(3):
+                writer.write(GET)
+                assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+            assert w.connections == 3
+
+    run(main)
+
+
+def test_a_request_that_crosses_the_servers_end_is_sent_once_more() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()  # had been idle for too long, it thinks
+
+    async def main() -> None:
+        async with world(serve) as w:
+            reader, writer = await w.caller()
+            for _ in range(3):
+                writer.write(GET)
+                assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+            assert w.connections == 3
+            assert w.entry.retries == 0
+            writer.write(GET.replace(b"GET", b"POST"))
+            assert (await answer(reader)).startswith(b"HTTP/1.1 502 ")
+
+    run(main)
+
+
+def test_a_retired_pool_finishes_what_it_has() -> None:
+    gate = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await gate.wait()
+        writer.write(OK)
+
+    async def main() -> None:
+        async with world(serve) as w:
+            reader, writer = await w.caller()
+            writer.write(GET)
+            await until(lambda: w.connections == 1)
+            pool = w.pool
+            w.cluster.update_endpoints([])
+            gate.set()
+            assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
+            await until(lambda: not pool.everyone)
+
+    run(main)
