@@ -36,6 +36,7 @@ cdef class Connection(SendingSide):
     cdef Py_ssize_t blank_line(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t search(self, bytearray buf, Py_ssize_t at, Py_ssize_t n, Py_ssize_t most_line,
                            Py_ssize_t most) except -2
+    cdef int too_long(self) except -1
     cdef int on_request(self, Message message, Block block) except -1
     cdef int on_response(self, Message message, Block block) except -1
     cdef int open_tunnel(self, Stream stream, Block block) except -1

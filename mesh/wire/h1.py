@@ -221,7 +221,7 @@ class Connection(SendingSide):
             self.lines += 1
             if self.lines == 1:
                 if feed - line > most_line + 2:
-                    raise Malformed(414, "start line is too long")
+                    self.too_long()
             elif self.lines > MAX_FIELDS + 1:
                 raise Malformed(431, "too many fields")
             if self.first < 0 and (self.lines > 1 or self.state == TRAILERS_DUE):
@@ -232,10 +232,16 @@ class Connection(SendingSide):
         self.searched = n - at
         self.line = line - at
         if self.lines == 0 and self.searched > most_line:
-            raise Malformed(414, "start line is too long")
+            self.too_long()
         if self.searched > most:
             raise Malformed(431, "field section is too large")
         return -1
+
+    def too_long(self) -> cython.int:
+        """The first line is."""
+        if self.state == TRAILERS_DUE:
+            raise Malformed(431, "trailer section is too large")
+        raise Malformed(414, "start line is too long")
 
     def on_request(self, message: Message, block: Block) -> cython.int:
         stream: Stream = self.new_stream(None)

@@ -124,7 +124,8 @@ def test_answers_given_at_once_let_the_next_request_in() -> None:
         (CHUNKED + b"0\r\na: b\n", 400),
         (CHUNKED + b"0\r\nContent-Length: 1\r\n\r\n", 400),
         (CHUNKED + b"0\r\n" + b"a: b\r\n" * 102, 431),
-        (CHUNKED + b"0\r\n" + b"a" * 16_385, 414),
+        (CHUNKED + b"0\r\n" + b"a" * 16_385, 431),
+        (CHUNKED + b"0\r\na: " + b"b" * 16_385 + b"\r\n", 431),
         (CHUNKED + b"0\r\n" + (b"a: " + b"b" * 5000 + b"\r\n") * 4, 431),
     ],
 )
