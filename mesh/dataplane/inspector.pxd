@@ -27,6 +27,7 @@ cdef class Inspection(Watch):
     cdef bint believed
     cdef int number
     cdef double began
+    cdef double limit
     cdef int begin(self, int fd) except -1
     cdef int on_event(self, unsigned int mask) except -1
     cdef int on_error(self) except -1

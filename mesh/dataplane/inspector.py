@@ -48,6 +48,10 @@ _PROXY_V2 = cython.declare(cython.int, PROXY_V2)
 # A ClientHello is the longest thing that has to be seen as a whole.
 _LOOK = cython.declare(cython.int, max(MAX_CLIENT_HELLO, MAX_V2))
 
+# Where HTTP is declared a caller may open a connection before it has anything to ask; nginx waits as long for the first
+# octet (client_header_timeout). Seconds.
+_SILENCE = cython.declare(cython.double, 60.0)
+
 # Inspector.mode
 RELAY = cython.declare(cython.int, 0)  # TCP
 HTTP = cython.declare(cython.int, 1)
@@ -60,8 +64,8 @@ class Inspector:
 
     `protocol()` tells what is declared when a connection comes, None for the shared port. `http(fd, host, port,
     version)` with version 1 or 2, `relay(fd, host)` and `relay_name(fd, host, server_name)` take them over.
-    `trusted(host)` says whose PROXY headers are believed. `limit`: seconds for the first octets to say what it is.
-    `refuse(host)`: true if no more connections are taken from there.
+    `trusted(host)` says whose PROXY headers are believed. `limit`: seconds for the first octets to say what it is,
+    where that is not declared.
     """
 
     def __init__(self, hub: Hub, protocol: Callable[[], Protocol | None], http: Any, relay: Any, relay_name: Any,
@@ -121,9 +125,8 @@ class Inspector:
         now: cython.double = self.hub.touch()
         inspection: Inspection
         for inspection in list(self.waiting):
-            if now < inspection.began + self.limit:
-                break
-            inspection.on_deadline()
+            if now >= inspection.began + inspection.limit:
+                inspection.on_deadline()
         self.hub.flush()
         self.sweeping = self.hub.loop.call_later(self.limit / 4, self.sweep) if self.waiting else None
 
@@ -144,6 +147,7 @@ class Inspection(Watch):
         self.believed = believed
         self.number = -1
         self.began = 0.0
+        self.limit = inspector.limit if mode in (DETECT, RELAY) else _SILENCE
 
     def begin(self, fd: cython.int) -> cython.int:
         """Most callers speak first and at once: what is there already is looked at before anything is set up."""

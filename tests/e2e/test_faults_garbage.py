@@ -28,7 +28,7 @@ GARBAGE = {
     "random bytes": _random.randbytes(4096),
     "zeros": bytes(70_000),
     "broken http/1.1": b"GET / HTTP/1.1\r\nHost cart\r\n\r\n",
-    "tls hello": bytes.fromhex("160301020001 0001fc0303".replace(" ", "")) + _random.randbytes(500),
+    "tls hello": bytes.fromhex("160301020001 0001fc0303".replace(" ", "")) + _random.randbytes(506),
     "preface of something else": b"PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n" + SETTINGS,
     "no settings": PREFACE + frame(6, 0, 0, b"12345678"),
     "huge frame": PREFACE + SETTINGS + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(1000),
