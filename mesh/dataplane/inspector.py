@@ -24,7 +24,7 @@ from mesh.dataplane.hub import Hub
 from mesh.dataplane.reactor import EDGES, Watch
 from mesh.model import Protocol
 from mesh.wire.client_hello import MAX_CLIENT_HELLO, parse_client_hello
-from mesh.wire.detect import HTTP1, HTTP2, NEED_MORE, PROXY_V1, PROXY_V2, TLS
+from mesh.wire.detect import HTTP1, HTTP2, NEED_MORE, PROXY_V1, PROXY_V2, TCP, TLS
 from mesh.wire.errors import ClientHelloError, ProxyProtocolError
 from mesh.wire.frames import PREFACE
 from mesh.wire.proxy_protocol import MAX_V2, SIGNATURE_1, SIGNATURE_2, parse_proxy
@@ -43,6 +43,7 @@ _NEED_MORE = cython.declare(cython.int, NEED_MORE)
 _HTTP1 = cython.declare(cython.int, HTTP1)
 _HTTP2 = cython.declare(cython.int, HTTP2)
 _TLS = cython.declare(cython.int, TLS)
+_TCP = cython.declare(cython.int, TCP)
 _PROXY_V1 = cython.declare(cython.int, PROXY_V1)
 _PROXY_V2 = cython.declare(cython.int, PROXY_V2)
 # A ClientHello is the longest thing that has to be seen as a whole.
@@ -57,6 +58,7 @@ RELAY = cython.declare(cython.int, 0)  # TCP
 HTTP = cython.declare(cython.int, 1)
 DETECT = cython.declare(cython.int, 2)
 BY_NAME = cython.declare(cython.int, 3)  # the shared port: HTTP goes by :authority, TLS by SNI
+HTTP_2 = cython.declare(cython.int, 4)  # HTTP/2 is declared; HTTP/1.1 is taken too
 
 
 class Inspector:
@@ -100,6 +102,8 @@ class Inspector:
             if not believed:
                 self.relay(fd, host)
                 return
+        elif protocol is Protocol.GRPC or protocol is Protocol.HTTP2:
+            mode = HTTP_2
         inspection: Inspection = Inspection(self, mode, host, port, believed)
         inspection.begin(fd)
 
@@ -232,7 +236,7 @@ class Inspection(Watch):
         verdict: cython.int
         if self.mode == RELAY:
             return self.hand_to_relay()
-        if self.mode == HTTP:
+        if self.mode == HTTP or self.mode == HTTP_2:
             return self.decide_http(buf, n)
         verdict = detect(buf, n)
         if self.mode == BY_NAME:
@@ -246,10 +250,16 @@ class Inspection(Watch):
         return self.hand_to_relay()
 
     def decide_http(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
-        """HTTP is declared: anything that is not HTTP/2 is for the parser of HTTP/1.1 to refuse."""
+        """HTTP is declared: anything that is not HTTP/2 is for the parser of HTTP/1.1 to refuse.
+
+        But where HTTP/2 is what callers speak, one whose first octets are neither is answered in HTTP/2 (RFC 9113,
+        section 3.4), and so is everywhere who got the preface wrong behind its version.
+        """
         same: cython.Py_ssize_t = min(n, 24)
         if not equal_at(buf, 0, PREFACE[:same]):
-            return self.hand_to_http(1)
+            if n >= 14 and equal_at(buf, 0, PREFACE[:14]):
+                return self.hand_to_http(2)
+            return self.hand_to_http(2 if self.mode == HTTP_2 and detect(buf, n) == _TCP else 1)
         if same < 24:
             return False
         return self.hand_to_http(2)
