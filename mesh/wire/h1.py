@@ -253,6 +253,7 @@ class Connection(SendingSide):
         self.begun = False
         self.undecided = message.tunnel
         if message.tunnel:
+            stream.tunnel = 1
             self.upgrade = message.head.protocol
             self.state = NOTHING_DUE
         elif message.chunked:
@@ -312,6 +313,7 @@ class Connection(SendingSide):
         stream.headers_received = True
         self.state = TUNNEL_DUE
         self.framing = TUNNEL
+        stream.tunnel = 2
         self.handler.on_headers(stream, block, False)
         if stream.closed:
             return 0

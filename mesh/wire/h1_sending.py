@@ -111,6 +111,7 @@ class SendingSide(Codec):
         self.persistent = True
         self.upgrade = form.protocol
         self.undecided = form.tunnel
+        stream.tunnel = 1 if form.tunnel else 0
         self.own_key = None
         self.put(form.start)
         if form.lines:
@@ -195,6 +196,9 @@ class SendingSide(Codec):
         request: Message = self.request_message
         framing: bytes = form.length
         status: cython.int = head.status
+        bodiless: cython.bint = stream.head_request or status == 204 or status == 304
+        if end and head.content_length > 0 and not bodiless:
+            raise StreamStateError("a response without the content that it promises")
         if self.undecided:
             if 200 <= status < 300:
                 return self.switch(stream, form, extra, end)
@@ -206,11 +210,9 @@ class SendingSide(Codec):
             self.persistent = False
         if self.draining:
             self.persistent = False
-        if stream.head_request or status == 204 or status == 304:
+        if bodiless:
             self.framing = NONE
         elif form.length:
-            if end and head.content_length:
-                raise StreamStateError("a response without the content that it promises")
             self.framing = LENGTH
             self.left_out = head.content_length
         elif end:
@@ -244,6 +246,7 @@ class SendingSide(Codec):
         self.undecided = self.persistent = False
         self.framing = TUNNEL
         self.state = TUNNEL_DUE
+        stream.tunnel = 2
         if self.upgrade is None:
             self.put(form.start)
         else:

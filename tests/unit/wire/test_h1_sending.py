@@ -292,6 +292,24 @@ def test_an_upgrade_is_granted() -> None:
     assert side.conn.active == 0
 
 
+def test_a_response_that_breaks_its_promise_changes_nothing() -> None:
+    side = asked(CHAT)
+    with pytest.raises(StreamStateError):
+        side.conn.send_head(side.stream(), response(200, (b"content-length", b"1")), b"", True)
+    assert side.sent() == b""
+    side.conn.send_head(side.stream(), response(200), b"", False)
+    assert side.sent().startswith(b"HTTP/1.1 101 ")
+
+
+def test_the_stream_says_whether_it_is_a_tunnel() -> None:
+    server, client, plain = asked(CHAT), Side(client=True), asked()
+    stream = client.conn.request(None, WITH_KEY, b"", False)
+    assert (server.stream().tunnel, stream.tunnel, plain.stream().tunnel) == (1, 1, 0)
+    server.conn.send_head(server.stream(), response(200), b"", False)
+    client.feed(server.sent())
+    assert (server.stream().tunnel, stream.tunnel) == (2, 2)
+
+
 def test_an_accept_that_is_there_is_kept() -> None:
     side = asked(CHAT)
     side.conn.send_head(side.stream(), response(200, (b"sec-websocket-accept", b"theirs")), b"", False)
