@@ -527,8 +527,16 @@ class Transport(Shell):
             self.handler.on_lost(self.loss)
         finally:
             self.conn.end()
+            # Nobody refers to anybody any more: all of it goes with its last user, none waits for the collector.
             self.conn.owner = None
+            self.conn.handler = _NOBODY
+            self.handler = _NOBODY
+            self.patience = None
         return 0
+
+
+# In the place of the handler of a connection that is gone.
+_NOBODY = cython.declare(TransportHandler, TransportHandler())
 
 
 async def resolve(loop: Any, host: str, port: int) -> list[bytes]:

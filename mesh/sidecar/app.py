@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import json
 import logging
 import os
@@ -104,8 +103,7 @@ class Alone:
             sidecar.presence.watch_app()
         if not self._stop.is_set():
             handover.open()
-        gc.collect()
-        gc.freeze()
+        sidecar.collector.start()
         ready = sidecar.ready_event()
         self._report(ready)
         _log.info("%s is ready: inbound %s, outbound %s", self._config.id, ready["inbound"] or "none",

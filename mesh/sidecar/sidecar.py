@@ -21,6 +21,7 @@ from mesh.dataplane.tasks import spawn
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
 from mesh.sidecar.ports import Doors
@@ -57,6 +58,7 @@ class Sidecar:
         recorder = Recorder(telemetry.max_queue_size)
         rng = Rng(int.from_bytes(os.urandom(8), "little"))
         self.hub = Hub(loop, rng, recorder)
+        self.collector = Collector(loop, self.hub)
         self.doors = Doors(self.hub, sockets)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
         state = StateFile(config.state_dir, config.service, config.instance, worker)
@@ -158,6 +160,7 @@ class Sidecar:
         await self.drain_inbound()
         left = self._config.drain_timeout - (loop.time() - started)
         await self.outbounds.drain(max(0.1, left))
+        self.collector.stop()
         await self.discovery.close()
         self.clusters.close()
         if self.exporter is not None:
@@ -174,6 +177,7 @@ class Sidecar:
             "lingering": self.hub.lingering,
             "descriptors": self.hub.watched,
             "timers": self.hub.timers.armed,
+            "garbage": self.collector.statistics(),
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "inbound": self.inbound.statistics() if self.inbound else None,
             "outbound": self.outbounds.statistics(),

@@ -66,6 +66,7 @@ class Worker:
         if not self._stop.is_set():
             if self._held:
                 sidecar.doors.start()
+            sidecar.collector.start()
             self._link.send(sidecar.ready_event())
             await self._stop.wait()
         await sidecar.drain()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from mesh.errors import Reason
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tcp_world import LOCAL, Fixed, Place, echo, listening, read_all, run, until, world
+from tcp_world import LOCAL, Fixed, Place, echo, listening, read_all, reset, run, until, world
+from uncollected import uncollected
 
 
 def test_without_records_nothing_is_recorded() -> None:
@@ -185,3 +187,28 @@ def test_an_upstream_that_raises_ends_that_connection_only(caplog: pytest.LogCap
         backend.close()
     run(main())
     assert [record.exc_info is not None for record in caplog.records] == [True] * 4
+
+
+def test_connections_leave_no_garbage_to_the_collector() -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            loop = asyncio.get_running_loop()
+
+            async def once(end: Callable[[socket.socket], object]) -> None:
+                client = socket.socket()
+                client.setblocking(False)
+                await loop.sock_connect(client, here.address)
+                await loop.sock_sendall(client, b"hello")
+                assert await loop.sock_recv(client, 100) == b"hello"
+                end(client)
+                await until(lambda: here.proxy.connections == 0)
+
+            await once(socket.socket.close)
+            with uncollected() as found:
+                for _ in range(10):
+                    await once(socket.socket.close)
+                    await once(reset)
+                await asyncio.sleep(0.01)
+            assert not found
+
+    run(main())

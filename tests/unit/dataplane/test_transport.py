@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import h2.config
 import h2.connection
 import pytest
 from h2_world import DONE, GRPC, OK, Call, answered, run, until, world
 from test_exchange import cart, echo
+from uncollected import uncollected
 
 
 def request_bytes() -> bytes:
@@ -96,5 +98,45 @@ def test_a_full_kernel_buffer_holds_bytes_back_and_loses_none() -> None:
             client.transport.resume_reading()
             await answered(call)
             assert call.body == sent
+
+    run(main)
+
+
+def test_neither_requests_nor_connections_leave_garbage_to_the_collector() -> None:
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            client = await w.client()
+            await answered(client.request(GRPC))
+            with uncollected() as found:
+                for _ in range(20):
+                    await answered(client.request(GRPC))
+            assert not found
+            with uncollected() as found:
+                for number in range(10):
+                    sock = socket.create_connection(w.port.address)
+                    # The preface and SETTINGS, or something that is neither.
+                    sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0" if number % 2 else b"x" * 24)
+                    await until(lambda: w.hub.transports == 3 or number % 2 == 0)  # noqa: B023
+                    sock.close()
+                    await until(lambda: w.hub.transports == 2)
+                    await until(lambda: w.hub.lingering == 0)
+                await asyncio.sleep(0.01)
+            assert not found
+
+    run(main)
+
+
+def test_upstream_connections_that_end_leave_no_garbage() -> None:
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            client = await w.client()
+            await answered(client.request(GRPC))
+            with uncollected() as found:
+                for _ in range(5):
+                    w.upstreams[0].peers[-1].transport.abort()
+                    await until(lambda: w.hub.transports == 1)
+                    await answered(client.request(GRPC))
+                    await asyncio.sleep(0.01)
+            assert not found
 
     run(main)
