@@ -82,6 +82,10 @@ DRAIN_DEADLINE = _reason("drain_deadline", Fault.MESH, UNAVAILABLE, 503, True,
                          "the sidecar shut down before the request was finished")
 OVERLOADED = _reason("overloaded", Fault.MESH, RESOURCE_EXHAUSTED, 503, False,
                      "too many requests wait for a connection")
+UNREACHABLE = _reason("upstream_unreachable", Fault.UPSTREAM, UNAVAILABLE, 503, True,
+                      "nobody listens at the endpoint's UDP port, or there is no way to it")
+TOO_MANY_SESSIONS = _reason("too_many_sessions", Fault.MESH, RESOURCE_EXHAUSTED, 503, True,
+                            "the port has as many UDP sessions as it may have")
 IDLE_TIMEOUT = _reason("idle_timeout", Fault.CALLER, CANCELLED, 408, True, "no byte moved for the idle timeout")
 
 SLOW_BODY = _reason("slow_body", Fault.CALLER, DEADLINE_EXCEEDED, 408, True,

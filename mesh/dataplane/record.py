@@ -20,13 +20,16 @@ TCP = 0  # Record.protocol
 HTTP2 = 1
 GRPC = 2
 HTTP1 = 3
+UDP = 4
 
 
 @cython.no_gc  # it refers to plain values only, so it can be in no cycle
 @cython.freelist(256)
 @cython.cclass
 class Record:
-    """One finished request, connection (TCP) or attempt. Every field may be set freely until it is given to a Recorder.
+    """One finished request, connection (TCP), session (UDP) or attempt.
+
+    Every field may be set freely until it is given to a Recorder.
 
     Ids are unsigned: `trace_hi`/`trace_lo` the two halves of the trace id, `parent_id` 0 for a root. Times are unix
     nanoseconds. `endpoint` is the resource name picked (`cart/cart-0`), `source` the downstream peer's address,

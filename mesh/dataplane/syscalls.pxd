@@ -1,7 +1,9 @@
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EINPROGRESS, errno as c_errno
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
+
+from mesh.wire.octets cimport octets_of
 
 cdef extern from "<sys/socket.h>" nogil:
     cdef struct c_sockaddr "sockaddr":
@@ -12,6 +14,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     ssize_t c_recv "recv"(int fd, void *buf, size_t n, int flags)
     ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
+    ssize_t c_recvfrom "recvfrom"(int fd, void *buf, size_t n, int flags, c_sockaddr *address, socklen_t *size)
+    ssize_t c_sendto "sendto"(int fd, const void *buf, size_t n, int flags, const c_sockaddr *address, socklen_t size)
     int c_accept4 "accept4"(int fd, c_sockaddr *address, socklen_t *size, int flags)
     int c_connect "connect"(int fd, const c_sockaddr *address, socklen_t size)
     int c_getsockname "getsockname"(int fd, c_sockaddr *address, socklen_t *size)
@@ -24,6 +28,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_PEEK
     int SHUT_WR
     int SOCK_CLOEXEC
+    int SOCK_DGRAM
     int SOCK_NONBLOCK
     int SOCK_STREAM
     int SOL_SOCKET
@@ -65,6 +70,11 @@ cpdef Py_ssize_t send_from(int fd, object buf, Py_ssize_t start, Py_ssize_t n) e
 cpdef int send_fin(int fd) except? -1
 cpdef int accept_one(int fd, bytearray peer) except? -1
 cpdef int connect_to(bytes address) except? -1
+cpdef int connect_datagrams(bytes address) except? -1
+cpdef int disconnect(int fd) except? -1
+cpdef Py_ssize_t receive_from(int fd, bytearray buf, bytearray peer) except? -1
+cpdef bytes sender(bytearray peer)
+cpdef Py_ssize_t send_to(int fd, bytearray buf, Py_ssize_t n, bytes address) except? -1
 cpdef int socket_error(int fd) except? -1
 cpdef bint is_to_itself(int fd, bytes address) except? -1
 cpdef int close_fd(int fd) except? -1

@@ -25,10 +25,13 @@ import cython
 if not cython.compiled:
     from errno import EINPROGRESS
 
+    from mesh.wire.octets import octets_of
+
 # Room for a sockaddr of either family.
 ADDRESS_BYTES = 28
 # Room for an epoll_event on any architecture.
 EVENT_BYTES = 16
+_AF_INET6 = cython.declare(cython.int, socket.AF_INET6)
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger
 
 # Uncompiled, select.epoll has no room for a key beside a descriptor.
@@ -227,6 +230,105 @@ def connect_to(address: bytes) -> cython.int:
             sock.close()
             return -error_number
         return sock.detach()
+
+
+# -- datagrams
+
+
+def connect_datagrams(address: bytes) -> cython.int:
+    """A UDP descriptor connected to `address` (see `literal`): it hears that peer only, and what ICMP says of it."""
+    if cython.compiled:
+        size: cython.Py_ssize_t = len(address)
+        if size != 16 and size != 28:
+            raise IndexError("no address")
+        got: cython.int = c_socket(cython.cast(cython.pointer(cython.ushort), PyBytes_AS_STRING(address))[0],
+                                   SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if got < 0:
+            return -c_errno
+        if c_connect(got, cython.cast(cython.pointer(c_sockaddr), PyBytes_AS_STRING(address)),
+                     cython.cast(socklen_t, size)) < 0:
+            status: cython.int = -c_errno
+            c_close(got)
+            return status
+        return got
+    else:
+        family, pair = _unpacked(address)
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            return _negative(error)
+        error_number = sock.connect_ex(pair)
+        if error_number != 0:
+            sock.close()
+            return -error_number
+        return sock.detach()
+
+
+def disconnect(fd: cython.int) -> cython.int:
+    """Have a connected UDP socket hear everybody again.
+
+    A port that was not asked for by its number is lost by that: the socket is then bound to none (udp(7)).
+    """
+    if cython.compiled:
+        nobody: cython.char[16]
+        memset(nobody, 0, 16)  # the family AF_UNSPEC
+        return 0 if c_connect(fd, cython.cast(cython.pointer(c_sockaddr), nobody), 16) == 0 else -c_errno
+    else:
+        import ctypes  # Python's sockets have no way to say it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        return 0 if libc.connect(fd, bytes(16), 16) == 0 else -ctypes.get_errno()
+
+
+def receive_from(fd: cython.int, buf: bytearray, peer: bytearray) -> cython.Py_ssize_t:
+    """Read one datagram to `buf`, which cuts it if it is longer; its sender goes to `peer` (ADDRESS_BYTES)."""
+    if len(peer) < ADDRESS_BYTES:
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        size: socklen_t = 28
+        got: cython.Py_ssize_t = c_recvfrom(fd, PyByteArray_AS_STRING(buf), len(buf), MSG_DONTWAIT,
+                                            cython.cast(cython.pointer(c_sockaddr), PyByteArray_AS_STRING(peer)),
+                                            cython.address(size))
+        return got if got >= 0 else -c_errno
+    else:
+        sock = _borrowed(fd)
+        try:
+            count, address = sock.recvfrom_into(buf, len(buf), socket.MSG_DONTWAIT)
+            octets = packed(sock.family, address)
+        except OSError as error:
+            return _negative(error)
+        finally:
+            sock.detach()
+        peer[: len(octets)] = octets
+        return count
+
+
+def sender(peer: bytearray) -> bytes:
+    """The sockaddr that `receive_from` left, equal for equal senders."""
+    is_ipv6: cython.bint = (peer[0] | peer[1]) == _AF_INET6  # one of the two is 0, whatever the byte order
+    return octets_of(peer, 0, 28 if is_ipv6 else 16)
+
+
+def send_to(fd: cython.int, buf: bytearray, n: cython.Py_ssize_t, address: bytes) -> cython.Py_ssize_t:
+    """Send `buf[:n]` as one datagram to `address`."""
+    if n < 0 or n > len(buf):
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        sent: cython.Py_ssize_t = c_sendto(
+            fd, PyByteArray_AS_STRING(buf), n, MSG_DONTWAIT | MSG_NOSIGNAL,
+            cython.cast(cython.pointer(c_sockaddr), PyBytes_AS_STRING(address)), cython.cast(socklen_t, len(address)))
+        return sent if sent >= 0 else -c_errno
+    else:
+        sock = _borrowed(fd)
+        try:
+            return sock.sendto(memoryview(buf)[:n], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, _unpacked(address)[1])
+        except OSError as error:
+            return _negative(error)
+        finally:
+            sock.detach()
+
+
+# -- options and ends
 
 
 def set_nodelay(fd: cython.int) -> cython.int:

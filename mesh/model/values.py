@@ -33,6 +33,7 @@ class Protocol(Enum):
 
     AUTO = "auto"
     TCP = "tcp"
+    UDP = "udp"
     HTTP1 = "http1"
     HTTP2 = "http2"
     GRPC = "grpc"
@@ -96,12 +97,14 @@ class TimeoutPolicy:
     connect: float = 1.0
     request: float = 0.0
     idle: float = 3600.0
+    udp_idle: float = 60.0
 
     def __post_init__(self) -> None:
         check_range("connect", self.connect, 0.001, 60)
         if self.request != 0:
             check_range("request", self.request, 0.001, 86_400)
         check_range("idle", self.idle, 1, 86_400)
+        check_range("udp_idle", self.udp_idle, 1, 86_400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _NANOS = 1_000_000_000
 
 _PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2: Protocol.HTTP2,
               service_pb2.PROTOCOL_GRPC: Protocol.GRPC, service_pb2.PROTOCOL_HTTP1: Protocol.HTTP1,
-              service_pb2.PROTOCOL_AUTO: Protocol.AUTO}
+              service_pb2.PROTOCOL_AUTO: Protocol.AUTO, service_pb2.PROTOCOL_UDP: Protocol.UDP}
 _ALGORITHMS = {service_pb2.Algorithm.Value(f"ALGORITHM_{algorithm.name}"): algorithm for algorithm in Algorithm}
 _HASH_KEYS = {service_pb2.HashKey.Value(f"HASH_KEY_{key.name}"): key for key in HashKey}
 _HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,
@@ -75,7 +75,8 @@ def service_to_proto(service: Service) -> service_pb2.Service:
         timeout=service_pb2.TimeoutPolicy(
             connect=duration_to_proto(timeout.connect),
             request=duration_to_proto(timeout.request),
-            idle=duration_to_proto(timeout.idle)),
+            idle=duration_to_proto(timeout.idle),
+            udp_idle=duration_to_proto(timeout.udp_idle)),
         outlier=service_pb2.OutlierPolicy(
             consecutive_failures=outlier.consecutive_failures,
             base_ejection_time=duration_to_proto(outlier.base_ejection_time),
@@ -202,7 +203,8 @@ def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:
 def _timeout(message: service_pb2.TimeoutPolicy) -> TimeoutPolicy:
     return TimeoutPolicy(connect=_seconds(message, "connect", _TIMEOUT.connect),
                          request=_seconds(message, "request", _TIMEOUT.request),
-                         idle=_seconds(message, "idle", _TIMEOUT.idle))
+                         idle=_seconds(message, "idle", _TIMEOUT.idle),
+                         udp_idle=_seconds(message, "udp_idle", _TIMEOUT.udp_idle))
 
 
 def _outlier(message: service_pb2.OutlierPolicy) -> OutlierPolicy:

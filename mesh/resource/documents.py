@@ -98,6 +98,7 @@ def service_to_document(service: Service) -> dict[str, Any]:
             "connect": format_duration(timeout.connect),
             "request": format_duration(timeout.request),
             "idle": format_duration(timeout.idle),
+            "udp_idle": format_duration(timeout.udp_idle),
         },
         "outlier": {
             "consecutive_failures": outlier.consecutive_failures,
@@ -290,7 +291,7 @@ _SERVICE: dict[str, _Read] = {
         "replay_bytes": _whole,
     }),
     "timeout": _message(TimeoutPolicy, {
-        "connect": parse_duration, "request": parse_duration, "idle": parse_duration,
+        "connect": parse_duration, "request": parse_duration, "idle": parse_duration, "udp_idle": parse_duration,
     }),
     "outlier": _message(OutlierPolicy, {
         "consecutive_failures": _whole,

@@ -93,8 +93,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("region", "MESH_REGION", "identity", "NAME", values.label, "where the instance runs"),
     Option("zone", "MESH_ZONE", "identity", "NAME", values.label, "where in the region it runs"),
     Option("app", "MESH_APP", "inbound: calls to the local app", "[HOST:]PORT", values.app,
-           "where the app listens; registered once it accepts connections (default: outbound only)"),
-    Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|http1|tcp|auto", values.protocol,
+           "where the app listens; registered once it accepts connections, with UDP at once (default: outbound only)"),
+    Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|http1|tcp|udp|auto",
+           values.protocol,
            "what the app speaks (default: grpc)"),
     Option("inbound", "MESH_INBOUND", "inbound: calls to the local app", "[HOST:]PORT", values.listen,
            "where other sidecars reach this one; port 0 is any free port (default: 127.0.0.1:0)"),
@@ -208,15 +209,16 @@ def _convert(setting: _Setting, parse: Callable[[object], Any]) -> Any:
 def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
     """What no single value shows: duplicates, and an address nobody can call."""
     names: set[str] = set()
-    taken: dict[int, list[tuple[str, str]]] = {}
-    for place, name, address in _listeners(config, settings):
+    taken: dict[tuple[int, bool], list[tuple[str, str]]] = {}  # the ports of TCP and of UDP have nothing in common
+    for place, name, address, protocol in _listeners(config, settings):
+        port = address.port, protocol is Protocol.UDP
         if name in names:
             raise InvalidConfig(f"{place}: {name} is given twice")
         names.add(name)
-        for host, other in taken.get(address.port, ()) if address.port else ():
+        for host, other in taken.get(port, ()) if address.port else ():
             if host == address.host or _wildcard(host) or _wildcard(address.host):
                 raise InvalidConfig(f"{place}: port {address.port} is taken by {other}")
-        taken.setdefault(address.port, []).append((address.host, name))
+        taken.setdefault(port, []).append((address.host, name))
     if config.app is not None and _wildcard(config.inbound.host) and config.advertise is None:
         raise InvalidConfig(f"{settings['inbound'][0].place}: callers can't reach {config.inbound.host}; "
                             "give --advertise HOST as well")
@@ -224,14 +226,16 @@ def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
         raise InvalidConfig(f"{settings['advertise'][0].place}: callers can't reach {config.advertise.host}")
 
 
-def _listeners(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> Iterator[tuple[str, str, Address]]:
+def _listeners(config: SidecarConfig, settings: dict[str, list[_Setting]]
+               ) -> Iterator[tuple[str, str, Address, Protocol | None]]:
     if config.app is not None:
-        yield settings["app"][0].place, "the app", config.app
-        yield settings["inbound"][0].place if "inbound" in settings else "inbound", "inbound", config.inbound
+        yield settings["app"][0].place, "the app", config.app, config.protocol
+        yield (settings["inbound"][0].place if "inbound" in settings else "inbound", "inbound", config.inbound,
+               config.protocol)
     if config.outbound_shared is not None:
-        yield settings["outbound_shared"][0].place, "outbound-shared", config.outbound_shared
+        yield settings["outbound_shared"][0].place, "outbound-shared", config.outbound_shared, None
     for setting, outbound in zip(settings.get("outbound", ()), config.outbound, strict=True):
-        yield setting.place, f"outbound {outbound.service}", outbound.address
+        yield setting.place, f"outbound {outbound.service}", outbound.address, outbound.protocol
 
 
 def _wildcard(host: str) -> bool:

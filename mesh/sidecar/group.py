@@ -319,6 +319,9 @@ class Group:
         """Have worker 0 leave the registry before anybody closes a port."""
         self._leaving = True
         self._after_leaving.append(action)
+        if not deregister:
+            for member in self._members.values():
+                member.tell("leave datagrams")
         if 0 in self._members:
             self._members[0].tell("leave", deregister=deregister)
             self._poll.at("leave", time.monotonic() + _LEAVE_WITHIN, self._on_left)

@@ -7,26 +7,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from mesh.dataplane.acceptor import HttpAcceptor
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.inspector import Inspector
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_upstream import ClusterUpstream
-from mesh.model import Endpoint, OutlierPolicy, RetryPolicy, Service, TimeoutPolicy
+from mesh.dataplane.udp import UdpProxy
+from mesh.model import Endpoint, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import Address, SidecarConfig
-from mesh.sidecar.ports import Doors
+from mesh.sidecar.ports import DatagramDoor, Door, Doors
 from mesh.sidecar.sources import trusted_sources
 
 
-class Inbound:
-    """The callee's side."""
+class _App(ClusterUpstream):
+    """The app as the UDP relay asks for it: a session is kept as long as the callers' sidecars keep theirs."""
 
-    def __init__(self, config: SidecarConfig, app: Address, hub: Hub, doors: Doors,
+    def __init__(self, app: Cluster, own: Cluster) -> None:
+        ClusterUpstream.__init__(self, app)
+        self._policy = ClusterUpstream(own)
+
+    @property
+    def udp_idle(self) -> float:
+        return self._policy.udp_idle
+
+
+class Inbound:
+    """The callee's side. `clusters` is for the policies of the own service."""
+
+    def __init__(self, config: SidecarConfig, app: Address, hub: Hub, doors: Doors, clusters: Clusters,
                  make_entry: Callable[[int, Cluster | None, Any], Entry]) -> None:
         cluster = Cluster(hub, config.service)
         # One endpoint, never repeated and never ejected here: the caller's sidecar knows the others.
@@ -39,15 +54,21 @@ class Inbound:
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
                                    trusted_sources(config.proxy_protocol_from), config.detect_timeout)
-        self.door = doors.add("inbound", self.inspector.accept)
+        self.udp = UdpProxy(hub, _App(cluster, clusters.pin(config.service)), SERVER, config.service,
+                            entry.add_connection)
+        self.door: Door | DatagramDoor
+        if config.protocol is Protocol.UDP:
+            self.door = doors.add_datagrams("inbound", self.udp)
+        else:
+            self.door = doors.add("inbound", self.inspector.accept)
 
     async def drain(self, timeout: float) -> None:
         """Accept no more and finish what is open, at most `timeout` seconds."""
         self.door.close()
         self.inspector.drain()
-        await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
+        await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout), self.udp.drain(timeout))
         self._cluster.close()
 
     def statistics(self) -> dict[str, Any]:
         return {"address": str(self.door), "http": self.http.statistics(), "tcp": self.tcp.connections,
-                "inspector": self.inspector.statistics()}
+                "udp": asdict(self.udp.statistics()), "inspector": self.inspector.statistics()}

@@ -20,10 +20,11 @@ from mesh.dataplane.inspector import Inspector
 from mesh.dataplane.record import CLIENT
 from mesh.dataplane.syscalls import reset_fd
 from mesh.dataplane.tcp import TcpProxy
-from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.dataplane.tcp_upstream import ClusterUpstream, DatagramUpstream
+from mesh.dataplane.udp import UdpProxy
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
-from mesh.sidecar.ports import Doors
+from mesh.sidecar.ports import DatagramDoor, Door, Doors
 from mesh.sidecar.sources import Trusted, trusted_sources
 
 _log = logging.getLogger("mesh.sidecar")
@@ -31,7 +32,10 @@ MakeEntry = Callable[[int, Cluster | None, Any], Entry]
 
 
 class ServicePort:
-    """The port of one service. What is spoken is declared here, or by the service, or else detected."""
+    """The port of one service. What is spoken is declared here, or by the service, or else detected.
+
+    Datagrams have a socket of their own at the same port, where UDP is declared or nothing is.
+    """
 
     def __init__(self, outbound: Outbound, doors: Doors, hub: Hub, cluster: Cluster, entry: Entry,
                  trusted: Trusted, detect_timeout: float) -> None:
@@ -41,7 +45,23 @@ class ServicePort:
         self.http = HttpAcceptor(hub, entry)
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
         self.inspector = Inspector(hub, self._protocol, self.http.accept, self.tcp.adopt, None, trusted, detect_timeout)
-        self.door = doors.add(f"outbound {outbound.service}", self.inspector.accept)
+        self.udp = UdpProxy(hub, ClusterUpstream(cluster) if self._declared is Protocol.UDP
+                            else DatagramUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
+        name = f"outbound {outbound.service}"
+        self.door: Door | DatagramDoor
+        if self._declared is Protocol.UDP:
+            self.door = doors.add_datagrams(name, self.udp)
+        else:
+            self.door = doors.add(name, self._accept)
+        self._doors = [self.door]
+        if doors.has(f"{name} udp"):
+            self._doors.append(doors.add_datagrams(f"{name} udp", self.udp))
+
+    def _accept(self, fd: int, host: str, port: int) -> None:
+        if self._protocol() is Protocol.UDP:  # nobody to carry a connection to
+            reset_fd(fd)
+        else:
+            self.inspector.accept(fd, host, port)
 
     def _protocol(self) -> Protocol:
         service = self._cluster.service
@@ -49,13 +69,15 @@ class ServicePort:
         return self._declared or (service.protocol if service is not None else Protocol.AUTO)
 
     async def drain(self, timeout: float) -> None:
-        self.door.close()
+        for door in self._doors:
+            door.close()
         self.inspector.drain()
-        await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout))
+        await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout), self.udp.drain(timeout))
 
     def statistics(self) -> dict[str, Any]:
         return {"service": self.service, "address": str(self.door), "http": self.http.statistics(),
-                "tcp": vars_of(self.tcp.statistics()), "inspector": self.inspector.statistics()}
+                "tcp": vars_of(self.tcp.statistics()), "udp": vars_of(self.udp.statistics()),
+                "inspector": self.inspector.statistics()}
 
 
 class SharedPort:

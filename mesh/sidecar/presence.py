@@ -14,7 +14,7 @@ from mesh.balance.rng import Rng
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.registration import Registration
-from mesh.model import SIDECAR_METADATA, Endpoint, Locality
+from mesh.model import SIDECAR_METADATA, Endpoint, Locality, Protocol
 from mesh.sidecar.config import Address, SidecarConfig
 
 _log = logging.getLogger("mesh.sidecar")
@@ -28,7 +28,8 @@ _LEAVE_WITHIN = 2.0
 class Presence:
     """The instance of `config`, whose callers come to `address` (host, port) unless it advertises another.
 
-    The app is asked for once before the instance is registered, so that no call arrives too early.
+    The app is asked for once before the instance is registered, so that no call arrives too early. With UDP there is no
+    way to ask.
     """
 
     def __init__(self, config: SidecarConfig, app: Address, address: tuple[str, int], channel: Channel,
@@ -47,13 +48,13 @@ class Presence:
         self._contested: bool | None = None
 
     def watch_app(self) -> None:
-        """Register as soon as the app accepts connections."""
+        """Register as soon as the app accepts connections, with UDP at once."""
         self._watch = spawn("watch app", self._register_when_up())
 
     async def _register_when_up(self) -> None:
         loop = asyncio.get_running_loop()
         wait, began, told = _PROBE_FIRST, loop.time(), False
-        while not await self._app_is_up():
+        while self._config.protocol is not Protocol.UDP and not await self._app_is_up():
             if not told and loop.time() - began >= _PATIENCE:
                 told = True
                 _log.warning("nothing accepts connections at %s: not registered until something does", self._app)

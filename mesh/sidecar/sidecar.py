@@ -69,7 +69,7 @@ class Sidecar:
         self.inbound: Inbound | None = None
         self.presence: Presence | None = None
         if config.app is not None:
-            self.inbound = Inbound(config, config.app, self.hub, self.doors, self._entry)
+            self.inbound = Inbound(config, config.app, self.hub, self.doors, self.clusters, self._entry)
             if worker == 0:
                 self.presence = Presence(config, config.app, self.inbound.door.address, channel, rng)
         self._left: asyncio.Task[None] | None = None
@@ -140,6 +140,8 @@ class Sidecar:
         await asyncio.shield(self._left)
 
     async def _leave(self, deregister: bool) -> None:
+        if not deregister:
+            self.doors.leave_datagrams()
         if self.presence is not None and await self.presence.leave(deregister):
             await asyncio.sleep(min(_PROPAGATION, self._config.drain_timeout))
 

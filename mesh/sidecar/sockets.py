@@ -7,12 +7,14 @@ line that names the option when an address can't be had. What this must not know
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mesh.errors import InvalidConfig
+from mesh.model import Protocol
 from mesh.sidecar.config import Address, SidecarConfig
 
 # The kernel cuts it to net.core.somaxconn, 4096 since Linux 5.4.
@@ -20,26 +22,42 @@ BACKLOG = 4096
 
 Named = tuple[str, socket.socket]
 
+_log = logging.getLogger("mesh.sidecar")
+
 
 class Wanted(NamedTuple):
     """A socket that a configuration asks for. `name` is `inbound`, `outbound <service>` or `outbound-shared`.
 
-    `place` is the option as given, for messages.
+    `place` is the option as given, for messages. `kind` is SOCK_STREAM or SOCK_DGRAM. `beside`: only at the port that
+    the socket of this name has got, and if it can't be had there, without it.
     """
 
     name: str
     place: str
     address: Address
+    kind: int = socket.SOCK_STREAM
+    beside: str = ""
 
 
 def wanted(config: SidecarConfig) -> Iterator[Wanted]:
-    """Every listening socket of a sidecar that runs with `config`."""
+    """Every listening socket of a sidecar that runs with `config`.
+
+    An outbound port whose protocol is not declared serves what discovery says, UDP included: `outbound <service> udp`.
+    """
     if config.app is not None:
-        yield Wanted("inbound", f"--inbound {config.inbound}", config.inbound)
+        yield Wanted("inbound", f"--inbound {config.inbound}", config.inbound, _kind(config.protocol))
     for each in config.outbound:
-        yield Wanted(f"outbound {each.service}", f"--outbound {each}", each.address)
+        yield Wanted(f"outbound {each.service}", f"--outbound {each}", each.address, _kind(each.protocol))
     if config.outbound_shared is not None:
         yield Wanted("outbound-shared", f"--outbound-shared {config.outbound_shared}", config.outbound_shared)
+    for each in config.outbound:
+        if each.protocol is None:
+            yield Wanted(f"outbound {each.service} udp", f"--outbound {each}", each.address, socket.SOCK_DGRAM,
+                         f"outbound {each.service}")
+
+
+def _kind(protocol: Protocol | None) -> int:
+    return socket.SOCK_DGRAM if protocol is Protocol.UDP else socket.SOCK_STREAM
 
 
 class Sockets:
@@ -62,12 +80,23 @@ class Sockets:
         bound = cls({})
         try:
             for each in wanted(config):
-                found = _take(left, each)
-                bound._slots[each.name] = found
-                if not found:
-                    found.append(_listening(each))
-                while len(found) < slots:
-                    found.append(_one_more(found[0], each))
+                bound._slots[each.name] = found = []
+                if each.beside:
+                    host, port = bound._slots[each.beside][0].getsockname()[:2]
+                    each = each._replace(address=Address(host, port))
+                found += _take(left, each)
+                try:
+                    if not found:
+                        found.append(_listening(each))
+                    while len(found) < slots:
+                        found.append(_one_more(found[0], each))
+                except InvalidConfig as error:
+                    if not each.beside:
+                        raise
+                    _log.warning("no datagrams at %s (say which protocol it is, or choose another port)", error)
+                    for sock in found:
+                        sock.close()
+                    del bound._slots[each.name]
         except BaseException:
             bound.close()
             raise
@@ -78,6 +107,10 @@ class Sockets:
 
     def __getitem__(self, name: str) -> list[socket.socket]:
         return self._slots[name]
+
+    def get(self, name: str) -> list[socket.socket]:
+        """As `[name]`, but none where there is none."""
+        return self._slots.get(name, [])
 
     def __iter__(self) -> Iterator[Named]:
         """Every socket with its name; those of one name in the order of their slots."""
@@ -120,7 +153,8 @@ def _take(inherited: list[Named], want: Wanted) -> list[socket.socket]:
     """
     for named in (True, False):
         found = [(name, sock) for name, sock in inherited
-                 if (name == want.name if named else want.address.port) and _is_at(sock, want.address)]
+                 if (name == want.name if named else want.address.port) and sock.type == want.kind
+                 and _is_at(sock, want.address)]
         if found:
             for each in found:
                 inherited.remove(each)
@@ -140,7 +174,7 @@ def _is_at(sock: socket.socket, address: Address) -> bool:
 
 def _listening(want: Wanted) -> socket.socket:
     try:
-        return listen(*want.address)
+        return listen(*want.address, want.kind)
     except (OSError, UnicodeError) as error:
         raise InvalidConfig(f"{want.place}: {reason(error)}") from None
 
@@ -161,14 +195,14 @@ def _one_more(first: socket.socket, want: Wanted) -> socket.socket:
         raise InvalidConfig(f"{want.place}: {reason(error)}") from None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a non-blocking socket that listens; raises OSError or UnicodeError.
+def listen(host: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """Return a non-blocking socket that listens, or is bound if it is for datagrams; raises OSError or UnicodeError.
 
     A name of several addresses gets the first that this host has, IPv4 before IPv6: what clients can do without.
     """
     failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    for family, kind, protocol, _, address in sorted(_resolve(host, port), key=lambda info: info[0] != socket.AF_INET):
-        sock = socket.socket(family, kind, protocol)
+    for family, _, _, _, address in sorted(_resolve(host, port), key=lambda info: info[0] != socket.AF_INET):
+        sock = socket.socket(family, kind)
         try:
             return _bound(sock, address)
         except OSError as error:
@@ -184,13 +218,32 @@ def _resolve(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, 
 
 
 def _bound(sock: socket.socket, address: tuple[object, ...]) -> socket.socket:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.type == socket.SOCK_STREAM:  # with UDP it would let another process have the port as well
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind(address)
-    sock.listen(BACKLOG)
+    if sock.type == socket.SOCK_DGRAM and address[1] == 0:
+        _bind_by_number(sock, address)
+    else:
+        sock.bind(address)
+    if sock.type == socket.SOCK_STREAM:
+        sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def _bind_by_number(sock: socket.socket, address: tuple[object, ...]) -> None:
+    """Have the kernel choose a port and bind `sock` to that number.
+
+    A UDP socket that was bound to port 0 loses its port when it was connected and no longer is; the relay does that.
+    Another socket holds the number until both have it.
+    """
+    with socket.socket(sock.family, sock.type) as first:
+        first.bind(address)
+        for each in (first, sock):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(first.getsockname())
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def reason(error: OSError | UnicodeError) -> str:

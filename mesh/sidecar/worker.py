@@ -82,6 +82,8 @@ class Worker:
                 sidecar.contest()
             case "settle":
                 sidecar.settle()
+            case "leave datagrams":
+                sidecar.doors.leave_datagrams()
             case "lend":
                 sidecar.doors.lend(message["slot"], sockets)
             case "take back":

@@ -2,6 +2,7 @@ from mesh.dataplane.record cimport Record
 from mesh.wire.octets cimport octets_of, put_octets
 
 cdef int TCP_
+cdef int UDP_
 cdef int SLOTS
 cdef int SPANS_TAG
 cdef int START_TAG

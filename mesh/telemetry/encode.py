@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
 
-from mesh.dataplane.record import GRPC, TCP, Record
+from mesh.dataplane.record import GRPC, TCP, UDP, Record
 from mesh.telemetry.semantics import (
     REQUEST_BYTES,
     RESPONSE_BYTES,
@@ -42,6 +42,7 @@ SCOPE_SPANS, RESOURCE_SPANS = b"\x12", b"\x0a"  # ResourceSpans.scope_spans, Exp
 SPANS_TAG, START_TAG, END_TAG, ATTRIBUTES_TAG, INT_TAG = 0x12, 0x39, 0x41, 0x4A, 0x18
 
 TCP_: int = TCP  # its C name
+UDP_: int = UDP
 
 
 @cython.cclass
@@ -115,7 +116,7 @@ class SpanEncoder:
         extra: bytes = b""
         if record.tracestate or record.events:
             extra = self.extras(record)
-        path: bytes = b"" if record.protocol == TCP_ else self.path(record)
+        path: bytes = b"" if record.protocol == TCP_ or record.protocol == UDP_ else self.path(record)
         parent: cython.int = 10 if record.parent_id else 0
         sent: cython.ulonglong = cython.cast(cython.ulonglong, record.request_bytes)
         received: cython.ulonglong = cython.cast(cython.ulonglong, record.response_bytes)

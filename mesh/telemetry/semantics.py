@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, Record
+from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, UDP, Record
 from mesh.errors import REASONS, Fault
 
 Attributes = dict[str, str | int]
@@ -38,9 +38,11 @@ class Outcome(NamedTuple):
 
 
 def span_name(record: Record) -> str:
-    """`shop.Cart/Add` for gRPC, `GET` for HTTP (there is no route to name), `tcp stock` for TCP."""
+    """`shop.Cart/Add` for gRPC, `GET` for HTTP (there is no route to name), `tcp stock` for TCP, `udp dns` for UDP."""
     if record.protocol == TCP:
         return f"tcp {record.service}"
+    if record.protocol == UDP:
+        return f"udp {record.service}"
     if record.protocol == GRPC:
         return text(record.path).removeprefix("/") or "grpc"
     method = text(record.method)
@@ -60,6 +62,8 @@ def stable_attributes(record: Record) -> Attributes:
         attributes["http.request.method"] = method if method in _METHODS else "_OTHER"
         if method not in _METHODS:
             attributes["http.request.method_original"] = method
+    elif record.protocol == UDP:
+        attributes["network.transport"] = "udp"
     if record.http_status > 0 and (record.protocol in _VERSIONS or record.http_status != 200):
         attributes["http.response.status_code"] = record.http_status
     _add_addresses(record, attributes)
@@ -90,7 +94,7 @@ def path_attributes(record: Record) -> dict[str, str]:
     """What the request's path says: a caller may make up as many of them as it likes."""
     if record.protocol in _VERSIONS:
         return {URL_PATH: url_path(record)}
-    if record.protocol == TCP:
+    if record.protocol in (TCP, UDP):
         return {}
     service, _, method = text(record.path).removeprefix("/").rpartition("/")
     return {"rpc.method": method, "rpc.service": service} if service else {"rpc.method": method}

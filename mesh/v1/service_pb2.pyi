@@ -18,6 +18,7 @@ class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROTOCOL_GRPC: _ClassVar[Protocol]
     PROTOCOL_HTTP1: _ClassVar[Protocol]
     PROTOCOL_AUTO: _ClassVar[Protocol]
+    PROTOCOL_UDP: _ClassVar[Protocol]
 
 class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ PROTOCOL_HTTP2: Protocol
 PROTOCOL_GRPC: Protocol
 PROTOCOL_HTTP1: Protocol
 PROTOCOL_AUTO: Protocol
+PROTOCOL_UDP: Protocol
 ALGORITHM_UNSPECIFIED: Algorithm
 ALGORITHM_ROUND_ROBIN: Algorithm
 ALGORITHM_WEIGHTED_ROUND_ROBIN: Algorithm
@@ -146,14 +148,16 @@ class RetryPolicy(_message.Message):
     def __init__(self, max_attempts: _Optional[int] = ..., codes: _Optional[_Iterable[str]] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., budget_ratio: _Optional[float] = ..., budget_min_per_second: _Optional[float] = ..., budget_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_base: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_max: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replay_bytes: _Optional[int] = ...) -> None: ...
 
 class TimeoutPolicy(_message.Message):
-    __slots__ = ("connect", "request", "idle")
+    __slots__ = ("connect", "request", "idle", "udp_idle")
     CONNECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
+    UDP_IDLE_FIELD_NUMBER: _ClassVar[int]
     connect: _duration_pb2.Duration
     request: _duration_pb2.Duration
     idle: _duration_pb2.Duration
-    def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    udp_idle: _duration_pb2.Duration
+    def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., udp_idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class OutlierPolicy(_message.Message):
     __slots__ = ("consecutive_failures", "base_ejection_time", "max_ejection_time", "max_ejection_ratio")

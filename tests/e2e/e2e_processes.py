@@ -240,6 +240,9 @@ class Sidecar(Process):
             tcp = item.get("tcp")
             if tcp is not None:
                 counts[f"{label}.tcp"] = tcp["connections"] if isinstance(tcp, dict) else int(tcp)
+            udp = item.get("udp")
+            if udp is not None:
+                counts[f"{label}.udp"] = udp["sessions"]
         return counts
 
     def wait_idle(self, timeout: float = 5.0) -> None:

@@ -198,3 +198,95 @@ def test_epoll_reports_keys(calls: Any, ends: tuple[socket.socket, socket.socket
 def test_the_clock_is_pythons(calls: Any) -> None:
     before = time.monotonic()
     assert before <= calls.monotonic() <= time.monotonic()
+
+
+# ---- datagrams
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def mailbox(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6 if ":" in request.param else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((request.param, 0))
+        sock.settimeout(5)
+        yield sock
+
+
+def test_datagrams_there_and_back(calls: Any, mailbox: socket.socket) -> None:
+    host, port = mailbox.getsockname()[:2]
+    buf, peer = bytearray(70_000), bytearray(calls.ADDRESS_BYTES)
+    fd = calls.connect_datagrams(calls.literal(host, port))
+    assert fd >= 0
+    for payload in (b"", b"x", bytes(range(256)) * 255):
+        buf[: len(payload)] = payload
+        assert calls.send_from(fd, buf, 0, len(payload)) == len(payload)
+        buf[: len(payload)] = bytes(len(payload))
+        assert calls.receive_from(mailbox.fileno(), buf, peer) == len(payload)
+        assert buf[: len(payload)] == payload
+        source = calls.sender(peer)
+        with socket.socket(fileno=os.dup(fd)) as ours:
+            assert source == calls.packed(mailbox.family, ours.getsockname())
+        assert calls.send_to(mailbox.fileno(), buf, len(payload), source) == len(payload)
+        assert calls.recv_into(fd, buf, 0, len(buf)) == len(payload)
+    assert calls.receive_from(mailbox.fileno(), buf, peer) == -errno.EAGAIN
+    assert calls.recv_into(fd, buf, 0, len(buf)) == -errno.EAGAIN
+    calls.close_fd(fd)
+
+
+def test_the_compiled_sender_is_the_plain_one(mailbox: socket.socket) -> None:
+    with socket.socket(mailbox.family, socket.SOCK_DGRAM) as client:
+        client.connect(mailbox.getsockname())
+        found = []
+        for calls in (compiled, _plain()):
+            client.send(b"x")
+            peer = bytearray(calls.ADDRESS_BYTES)
+            assert calls.receive_from(mailbox.fileno(), bytearray(10), peer) == 1
+            found.append(calls.sender(peer))
+        assert found[0] == found[1]
+        assert (calls.host_of(found[0]), calls.port_of(found[0])) == client.getsockname()[:2]
+
+
+def test_a_longer_datagram_is_cut(calls: Any, mailbox: socket.socket) -> None:
+    with socket.socket(mailbox.family, socket.SOCK_DGRAM) as client:
+        client.sendto(b"12345", mailbox.getsockname())
+        buf, peer = bytearray(3), bytearray(calls.ADDRESS_BYTES)
+        assert calls.receive_from(mailbox.fileno(), buf, peer) == 3
+        assert buf == b"123"
+
+
+def test_what_icmp_says_is_heard(calls: Any, mailbox: socket.socket) -> None:
+    host, port = mailbox.getsockname()[:2]
+    mailbox.close()
+    fd = calls.connect_datagrams(calls.literal(host, port))
+    assert calls.send_from(fd, bytearray(b"x"), 0, 1) == 1
+    assert calls.recv_into(fd, bytearray(10), 0, 10) == -errno.ECONNREFUSED
+    calls.close_fd(fd)
+
+
+def test_a_socket_connected_to_itself_is_noticed(calls: Any, mailbox: socket.socket) -> None:
+    mailbox.connect(mailbox.getsockname())
+    host, port = mailbox.getsockname()[:2]
+    assert calls.is_to_itself(mailbox.fileno(), calls.literal(host, port))
+
+
+def test_a_connected_socket_hears_everybody_again(calls: Any, mailbox: socket.socket) -> None:
+    address = mailbox.getsockname()
+    with socket.socket(mailbox.family, socket.SOCK_DGRAM) as client:
+        mailbox.connect(address)
+        client.sendto(b"lost", address)
+        assert calls.disconnect(mailbox.fileno()) == 0
+        with pytest.raises(OSError, match="not connected"):
+            mailbox.getpeername()
+        assert mailbox.getsockname()[1] == 0  # it was bound to port 0
+        mailbox.bind(address)
+        client.sendto(b"heard", address)
+        assert mailbox.recv(10) == b"heard"
+
+
+def test_datagrams_that_can_not_be_sent(calls: Any, mailbox: socket.socket) -> None:
+    assert calls.connect_datagrams(calls.literal("255.255.255.255", 9)) == -errno.EACCES  # without SO_BROADCAST
+    address = calls.packed(mailbox.family, mailbox.getsockname())
+    assert calls.send_to(mailbox.fileno(), bytearray(70_000), 70_000, address) == -errno.EMSGSIZE
+    with pytest.raises(IndexError):
+        calls.send_to(mailbox.fileno(), bytearray(5), 6, address)
+    with pytest.raises(IndexError):
+        calls.receive_from(mailbox.fileno(), bytearray(5), bytearray(27))

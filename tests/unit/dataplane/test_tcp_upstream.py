@@ -1,4 +1,4 @@
-"""A cluster as the TCP relay asks it."""
+"""A cluster as the TCP and UDP relays ask it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.model import Endpoint, OutlierPolicy, Protocol, Service, TimeoutPolicy
 
 def made() -> tuple[Cluster, ClusterUpstream]:
     cluster = Cluster(Hub(None, Rng(1), Recorder(), lambda: 1.0, lambda: 0), "stock")
-    cluster.update_service(Service("stock", Protocol.TCP, timeout=TimeoutPolicy(connect=0.5, idle=7),
+    cluster.update_service(Service("stock", Protocol.TCP, timeout=TimeoutPolicy(connect=0.5, idle=7, udp_idle=3),
                                    outlier=OutlierPolicy(consecutive_failures=2)))
     cluster.update_endpoints([Endpoint("stock", name, "127.0.0.1", port) for name, port in (("a", 1), ("b", 2))])
     return cluster, ClusterUpstream(cluster)
@@ -34,8 +34,10 @@ def test_picks_count_until_released_and_avoid_what_was_tried() -> None:
 
 
 def test_limits_are_the_services() -> None:
-    _, upstream = made()
-    assert (upstream.connect_timeout, upstream.idle_timeout) == (0.5, 7)
+    cluster, upstream = made()
+    assert (upstream.connect_timeout, upstream.idle_timeout, upstream.udp_idle) == (0.5, 7, 3)
+    cluster.update_service(None)
+    assert (upstream.idle_timeout, upstream.udp_idle) == (3600, 60)
 
 
 def test_only_the_endpoints_own_failures_count_against_it() -> None:
@@ -46,6 +48,17 @@ def test_only_the_endpoints_own_failures_count_against_it() -> None:
         target.node.consecutive_failures = 0
         upstream.released(target, False, reason)
         assert target.node.consecutive_failures == counted
+
+
+def test_an_endpoint_that_left_is_gone() -> None:
+    cluster, upstream = made()
+    target = upstream.pick("10.0.0.1", [])
+    assert target is not None
+    assert not target.gone
+    cluster.update_endpoints([endpoint for name, endpoint in cluster.endpoints.items()
+                              if name != target.node.endpoint.name])
+    assert target.gone
+    upstream.released(target, True, None)
 
 
 def test_no_service_no_pick() -> None:

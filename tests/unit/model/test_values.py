@@ -44,6 +44,7 @@ BOUNDS = [
     (TimeoutPolicy, "connect", 0.001, 60, False),
     (TimeoutPolicy, "request", 0.001, 86_400, False),
     (TimeoutPolicy, "idle", 1, 86_400, False),
+    (TimeoutPolicy, "udp_idle", 1, 86_400, False),
     (OutlierPolicy, "consecutive_failures", 0, 1000, True),
     (lambda **field: OutlierPolicy(max_ejection_time=3600.0, **field), "base_ejection_time", 0.001, 3600, False),
     (lambda **field: OutlierPolicy(base_ejection_time=0.001, **field), "max_ejection_time", 0.001, 86_400, False),
@@ -104,7 +105,7 @@ def test_defaults_are_those_of_the_proto():
     assert service.balance.algorithm is Algorithm.POWER_OF_TWO
     assert dataclasses.astuple(service.retry) == (3, frozenset({"UNAVAILABLE"}), (), 0.2, 10.0, 10.0, 0.025, 0.25,
                                                   65_536)
-    assert dataclasses.astuple(service.timeout) == (1.0, 0.0, 3600.0)
+    assert dataclasses.astuple(service.timeout) == (1.0, 0.0, 3600.0, 60.0)
     assert dataclasses.astuple(service.outlier) == (5, 30.0, 300.0, 0.1)
     made = Endpoint("cart", "cart-0", "127.0.0.1", 80)
     assert (made.weight, made.health, made.locality, made.metadata) == (1, Health.HEALTHY, Locality("", ""), ())

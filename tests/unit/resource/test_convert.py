@@ -81,7 +81,7 @@ def services(draw: Any) -> Service:
             replay_bytes=draw(st.integers(0, 1_048_576))),
         timeout=TimeoutPolicy(connect=draw(seconds(0.001, 60)),
                               request=draw(st.one_of(st.just(0.0), seconds(0.001, 86_400))),
-                              idle=draw(seconds(1, 86_400))),
+                              idle=draw(seconds(1, 86_400)), udp_idle=draw(seconds(1, 86_400))),
         outlier=OutlierPolicy(consecutive_failures=draw(st.integers(0, 1000)), base_ejection_time=eject,
                               max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))))
 
@@ -151,7 +151,7 @@ DURATION = Duration(seconds=100_000)
 BAD_SERVICES = [
     ({"name": "Cart"}, "name: 'Cart' is not a name"),
     ({}, "name: '' is not a name"),
-    ({"protocol": 9}, "protocol: 9 is none of 0..5"),
+    ({"protocol": 9}, "protocol: 9 is none of 0..6"),
     ({"balance": {"algorithm": 15}}, "balance.algorithm: 15 is none of 0..14"),
     ({"balance": {"choices": 1}}, "balance.choices: 1 is outside 2..100"),
     ({"balance": {"choices": 3}}, "balance.choices: 3 has no meaning with algorithm power_of_two"),
@@ -176,6 +176,7 @@ BAD_SERVICES = [
     ({"timeout": {"connect": Duration(nanos=-1)}}, "timeout.connect: -1e-09 is outside 0.001..60"),
     ({"timeout": {"request": DURATION}}, "timeout.request: 100000.0 is outside 0.001..86,400"),
     ({"timeout": {"idle": DURATION}}, "timeout.idle: 100000.0 is outside 1..86,400"),
+    ({"timeout": {"udp_idle": DURATION}}, "timeout.udp_idle: 100000.0 is outside 1..86,400"),
     ({"outlier": {"consecutive_failures": 1001}}, "outlier.consecutive_failures: 1001 is outside 0..1,000"),
     ({"outlier": {"base_ejection_time": DURATION}}, "outlier.base_ejection_time: 100000.0 is outside 0.001..3,600"),
     ({"outlier": {"max_ejection_time": Duration(seconds=1)}}, "outlier.max_ejection_time: 1.0 is less than"),

@@ -41,7 +41,7 @@ SERVICE = {
     "retry": {"max_attempts": 2, "codes": ["ABORTED", "UNAVAILABLE"], "idempotent_methods": ["/shop.Cart/Get", "/x/*"],
               "budget_ratio": 0.5, "budget_min_per_second": 3, "budget_window": "5s", "backoff_base": "10ms",
               "backoff_max": 0.5, "replay_bytes": 1024},
-    "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h"},
+    "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h", "udp_idle": "1m"},
     "outlier": {"consecutive_failures": 7, "base_ejection_time": "1m", "max_ejection_time": "2m",
                 "max_ejection_ratio": 0.3},
 }
@@ -165,7 +165,7 @@ BAD = [
     ({**BARE, "retry": {"backoff_base": "1 s"}}, "retry.backoff_base: '1 s' is no duration: 250ms"),
     ({**BARE, "retry": {"backoff_base": 10**5000}}, "not a number of too many digits"),
     ({**BARE, "timeout": {"connect": "2m"}}, "timeout.connect: 120.0 is outside 0.001..60"),
-    ({**BARE, "protocol": "http"}, "protocol: 'http' is none of auto, tcp, http1, http2, grpc"),
+    ({**BARE, "protocol": "http"}, "protocol: 'http' is none of auto, tcp, udp, http1, http2, grpc"),
     ({**BARE, "protocol": 3}, "protocol: expected text, not 3"),
     ({**BARE, "balance": "random"}, "balance: expected a mapping, not 'random'"),
     ({**FULL, "kidn": 1}, "kidn: unknown field"),

@@ -101,11 +101,13 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     (["--service"], "--service: expected one argument"),
     ([*CART, "--outbound", "stock=99999"], "--outbound stock=99999: port 99999 is outside 0..65535"),
     ([*CART, "--outbound", "stock"], "--outbound stock: 'stock' is not NAME=[HOST:]PORT"),
-    ([*CART, "--outbound", "stock=1/udp"],
-     "--outbound stock=1/udp: 'udp' is not a protocol: auto, tcp, http1, http2, grpc"),
+    ([*CART, "--outbound", "stock=1/sctp"],
+     "--outbound stock=1/sctp: 'sctp' is not a protocol: auto, tcp, udp, http1, http2, grpc"),
     ([*CART, "--outbound", "stock=x"], "--outbound stock=x: 'x' is not [HOST:]PORT"),
     ([*CART, "--outbound", "a=1,a=2"], "--outbound a=2: outbound a is given twice"),
     ([*CART, "--outbound", "a=1", "--outbound", "b=1"], "--outbound b=1: port 1 is taken by outbound a"),
+    ([*CART, "--outbound", "a=1/udp", "--outbound", "b=1/udp"], "--outbound b=1/udp: port 1 is taken by outbound a"),
+    ([*CART, "--app", "1", "--protocol", "udp", "--inbound", "1"], "--inbound 1: port 1 is taken by the app"),
     ([*CART, "--outbound", "a=1", "--outbound-shared", "1"], "--outbound a=1: port 1 is taken by outbound-shared"),
     ([*CART, "--app", "1", "--outbound", "a=0.0.0.0:1"], "--outbound a=0.0.0.0:1: port 1 is taken by the app"),
     ([*CART, "--app", "0"], "--app 0: port 0 is outside 1..65535"),
@@ -164,6 +166,10 @@ def test_a_wrong_option_in_a_file_is_named_with_its_line(tmp_path: Path, name: s
 
 def test_equal_ports_on_different_hosts_are_fine() -> None:
     assert len(load([*CART, "--outbound", "a=127.0.0.1:1,b=127.0.0.2:1,c=0,d=0"], {}).outbound) == 4
+
+
+def test_the_ports_of_udp_are_others_than_those_of_tcp() -> None:
+    assert len(load([*CART, "--outbound", "a=1/udp,b=1/tcp,c=2/udp", "--app", "2"], {}).outbound) == 3
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
 import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
+from mesh.model import Protocol, Service, TimeoutPolicy
 from mesh.sidecar.config import load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.ports import Doors
@@ -36,7 +39,8 @@ def test_tcp_reaches_the_app_until_the_drain() -> None:
         def entry(kind: int, cluster: Any, router: Any) -> Entry:
             return Entry(hub, kind, cluster, router, False, True, True, 0)
 
-        inbound = Inbound(config, config.app, hub, doors, entry)
+        clusters = Clusters(hub, lambda name: None, lambda name: None)
+        inbound = Inbound(config, config.app, hub, doors, clusters, entry)
         assert inbound.statistics()["address"] == str(inbound.door)
         doors.start()
         reader, writer = await asyncio.open_connection(*inbound.door.address)
@@ -53,5 +57,44 @@ def test_tcp_reaches_the_app_until_the_drain() -> None:
         assert inbound.statistics()["tcp"] == 0
         writer.close()
         app.close()
+
+    uvloop.run(main())
+
+
+def udp() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+def test_datagrams_reach_the_app_until_the_drain() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        hub = Hub(loop, Rng(1), Recorder())
+        with udp() as app, udp() as client:
+            config = load(["--service", "cart", "--protocol", "udp", "--app", str(app.getsockname()[1])], {})
+            assert config.app is not None
+            doors = Doors(hub, Sockets.bind(config))
+            clusters = Clusters(hub, lambda name: None, lambda name: None)
+
+            def entry(kind: int, cluster: Any, router: Any) -> Entry:
+                return Entry(hub, kind, cluster, router, False, True, True, 0)
+
+            inbound = Inbound(config, config.app, hub, doors, clusters, entry)
+            assert inbound.udp.upstream.udp_idle == 60
+            clusters.on_service("cart", Service("cart", Protocol.UDP, timeout=TimeoutPolicy(udp_idle=5)))
+            assert inbound.udp.upstream.udp_idle == 5  # the service's: as long as the callers' sidecars keep theirs
+            doors.start()
+            client.connect(inbound.door.address)
+            client.send(b"x")
+            async with asyncio.timeout(5):
+                assert await loop.sock_recv(app, 10) == b"x"
+            assert inbound.statistics()["udp"]["sessions"] == 1
+            await inbound.drain(0.01)
+            client.send(b"y")
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(10)
+        assert inbound.statistics()["udp"]["sessions"] == 0
 
     uvloop.run(main())

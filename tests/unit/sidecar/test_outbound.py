@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
 import uvloop
 
 from mesh.balance.rng import Rng
@@ -13,7 +14,7 @@ from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.model import Protocol, Service
+from mesh.model import Endpoint, Protocol, Service
 from mesh.sidecar.config import load
 from mesh.sidecar.outbound import Outbounds
 from mesh.sidecar.ports import Doors
@@ -93,5 +94,77 @@ def test_statistics_name_every_port() -> None:
         assert listed[0]["tcp"]["connections"] == 0
         assert listed[0]["http"]["active"] == 0
         world.sockets.close()
+
+    run(main)
+
+
+# ---- UDP
+
+
+def udp(*address: Any) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind(address or ("127.0.0.1", 0))
+    return sock
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  sockets decide when
+            await asyncio.sleep(0.001)
+
+
+def port_of(world: World, service: str) -> tuple[str, int]:
+    host, port = world.outbounds.addresses()[service].rsplit(":", 1)
+    return host, int(port)
+
+
+def test_datagrams_go_where_udp_is_declared_or_discovered() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        world = World("--outbound", "declared=0/udp", "--outbound", "discovered=0", "--outbound", "other=0/tcp")
+        world.doors.start()
+        with udp() as app, udp() as client:
+            for name in ("declared", "discovered"):
+                world.clusters.on_endpoints(name, {"a": Endpoint(name, "a", *app.getsockname())})
+            for name in ("declared", "discovered"):
+                address = port_of(world, name)
+                if name == "discovered":
+                    world.clusters.on_service(name, Service(name, Protocol.GRPC))
+                    client.sendto(b"not yet", address)
+                    await until(lambda: world.outbounds.statistics()[1]["udp"]["dropped"] == 1)
+                world.clusters.on_service(name, Service(name, Protocol.UDP))
+                client.sendto(name.encode(), address)
+                async with asyncio.timeout(5):
+                    assert await loop.sock_recv(app, 100) == name.encode()
+            stream = socket.create_connection(port_of(world, "discovered"))
+            stream.setblocking(False)
+            with pytest.raises(ConnectionResetError):  # there is nobody to carry a connection to
+                await loop.sock_recv(stream, 1)
+            stream.close()
+            client.connect(port_of(world, "other"))
+            client.send(b"x")
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(10)
+        assert [each["udp"]["sessions"] for each in world.outbounds.statistics()] == [1, 1, 0]
+        await world.outbounds.drain(0.01)
+        assert [each["udp"]["sessions"] for each in world.outbounds.statistics()] == [0, 0, 0]
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_datagrams_may_be_left_to_another_process() -> None:
+    async def main() -> None:
+        world = World("--outbound", "dns=0/udp")
+        world.doors.start()
+        [sock] = world.sockets["outbound dns"]
+        with sock.dup() as other, udp() as client:
+            world.doors.leave_datagrams()
+            client.sendto(b"x", sock.getsockname())
+            await asyncio.sleep(0)
+            assert other.recv(10) == b"x"
+        await world.outbounds.drain(1)
+        await asyncio.sleep(0)
 
     run(main)

@@ -14,6 +14,7 @@ from mesh.sidecar import presence as module
 from mesh.sidecar.config import load
 from mesh.sidecar.presence import Presence
 from mesh.v1.registry_pb2 import DeregisterRequest, RegisterRequest, RegisterResponse
+from mesh.v1.service_pb2 import PROTOCOL_UDP
 
 
 class Registry:
@@ -136,5 +137,17 @@ def test_what_was_contested_before_the_app_came_is_contested_after() -> None:
         assert await presence.wait_registered(5)
         await presence.leave(True)
         server.close()
+
+    uvloop.run(main())
+
+
+def test_a_udp_app_is_not_asked() -> None:
+    async def main() -> None:
+        registry = Registry()
+        presence = made(registry, "--app", "1", "--protocol", "udp")
+        presence.watch_app()
+        await until(lambda: registry.calls)
+        assert registry.calls[0].protocol == PROTOCOL_UDP
+        assert await presence.leave(True)
 
     uvloop.run(main())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mesh.dataplane.syscalls import disconnect
 from mesh.errors import InvalidConfig
 from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.sockets import Sockets, listen, reason, wanted
@@ -39,10 +40,11 @@ def test_the_reason_is_the_systems(error: OSError | UnicodeError, said: str) -> 
 def test_every_listener_of_a_configuration_is_wanted_by_its_option() -> None:
     listed = list(wanted(config("--app", "1", "--inbound", "7001", "--outbound", "cart=7002,stock=7003/tcp",
                                 "--outbound-shared", "7004")))
-    assert [each.name for each in listed] == ["inbound", "outbound cart", "outbound stock", "outbound-shared"]
+    assert [each.name for each in listed] == ["inbound", "outbound cart", "outbound stock", "outbound-shared",
+                                              "outbound cart udp"]  # whose protocol is not declared
     assert [each.place for each in listed] == [
         "--inbound 127.0.0.1:7001", "--outbound cart=127.0.0.1:7002", "--outbound stock=127.0.0.1:7003/tcp",
-        "--outbound-shared 127.0.0.1:7004"]
+        "--outbound-shared 127.0.0.1:7004", "--outbound cart=127.0.0.1:7002"]
     assert list(wanted(config())) == []  # without an app there is no inbound
 
 
@@ -135,7 +137,7 @@ def test_inherited_sockets_are_used_where_they_are_wanted_and_closed_where_not()
     assert sockets["outbound stock"][0].getsockname()[1] == stock
     assert socks[2][1].fileno() == -1
     listen("127.0.0.1", shared).close()
-    assert [name for name, _ in sockets] == ["outbound cart", "outbound stock"]
+    assert [name for name, sock in sockets if sock.type == socket.SOCK_STREAM] == ["outbound cart", "outbound stock"]
     sockets.close()
 
 
@@ -179,4 +181,74 @@ def test_a_group_grows_and_nothing_of_it_is_lost(before: int, after: int) -> Non
     assert min(taken) > 0
     for client in clients:
         client.close()
+    sockets.close()
+
+
+# ---- datagrams
+
+
+def test_udp_is_bound_where_it_is_declared() -> None:
+    sockets = Sockets.bind(config("--app", "1", "--protocol", "udp", "--outbound", "dns=0/udp,stock=0/tcp"))
+    for name in ("inbound", "outbound dns"):
+        [sock] = sockets[name]
+        assert (sock.type, sock.getblocking()) == (socket.SOCK_DGRAM, False)
+        assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    assert {name for name, _ in sockets} == {"inbound", "outbound dns", "outbound stock"}
+    assert sockets.get("outbound stock udp") == []
+    sockets.close()
+
+
+def test_a_udp_port_that_is_taken_names_its_option() -> None:
+    with listen("127.0.0.1", 0, socket.SOCK_DGRAM) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(InvalidConfig, match=f"--outbound dns=127.0.0.1:{port}/udp: address already in use"):
+            Sockets.bind(config("--outbound", f"dns={port}/udp"))
+
+
+def test_a_udp_port_survives_being_connected() -> None:
+    """Which a socket bound to port 0 would not."""
+    with listen("127.0.0.1", 0, socket.SOCK_DGRAM) as sock:
+        address = sock.getsockname()
+        sock.connect(address)
+        assert disconnect(sock.fileno()) == 0
+        assert sock.getsockname() == address
+
+
+def test_an_undeclared_port_has_datagrams_beside_it() -> None:
+    sockets = Sockets.bind(config("--outbound", "cart=0"), 2)
+    assert {sock.getsockname() for sock in sockets["outbound cart udp"]} == {sockets["outbound cart"][0].getsockname()}
+    assert len(sockets["outbound cart udp"]) == 2
+    sockets.close()
+
+
+def taken_for_datagrams() -> socket.socket:
+    """A UDP socket at a port that is free for connections."""
+    while True:
+        with listen("127.0.0.1", 0) as free:
+            try:
+                return listen("127.0.0.1", free.getsockname()[1], socket.SOCK_DGRAM)
+            except OSError:
+                continue
+
+
+def test_an_undeclared_port_does_without_them_if_need_be(caplog: pytest.LogCaptureFixture) -> None:
+    sock = taken_for_datagrams()
+    with sock:
+        port = sock.getsockname()[1]
+        sockets = Sockets.bind(config("--outbound", f"cart={port}"))
+        assert sockets["outbound cart"][0].getsockname()[1] == port
+        assert sockets.get("outbound cart udp") == []
+        sockets.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no datagrams at --outbound cart=127.0.0.1:{port}: address already in use (say which protocol it is, "
+        "or choose another port)"]
+
+
+def test_what_is_inherited_is_of_the_wanted_kind() -> None:
+    old = Sockets.bind(config("--outbound", "cart=0,dns=0/udp"))
+    sockets = Sockets.bind(config("--outbound", "cart=0,dns=0/udp"), inherited=list(old))
+    assert list(sockets) == list(old)
+    again = Sockets.bind(config("--outbound", "cart=0/udp,dns=0/tcp"), inherited=list(sockets))
+    assert [sock.type for _, sock in again] == [socket.SOCK_DGRAM, socket.SOCK_STREAM]
+    again.close()
     sockets.close()

@@ -228,7 +228,8 @@ def test_more_sockets_than_one_message_takes(config: SidecarConfig, monkeypatch:
     old.loop.start()
     predecessor = find(config)
     assert predecessor is not None
-    assert [name for name, _ in predecessor.sockets] == ["outbound stock", "outbound-shared"]
+    assert [name for name, _ in predecessor.sockets] == ["outbound stock", "outbound-shared",
+                                                                 "outbound stock udp"]
     predecessor.dismiss()
     for _, sock in predecessor.sockets:
         sock.close()

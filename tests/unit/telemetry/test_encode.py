@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 
-from mesh.dataplane.record import Record
+from mesh.dataplane.record import GRPC, HTTP1, HTTP2, TCP, UDP, Record
 from mesh.errors import REASONS
 from mesh.telemetry.encode import MAX_TEMPLATES, SpanEncoder
 from mesh.telemetry.spans import readable_span
@@ -20,7 +20,8 @@ U64 = st.integers(1, (1 << 64) - 1)
 NS = st.integers(0, (1 << 63) - 1)
 NAME = st.sampled_from(["cart", "payment", "stock-2"])
 FIELDS = st.fixed_dictionaries({
-    "kind": st.integers(0, 2), "protocol": st.integers(0, 3), "trace_hi": U64, "trace_lo": U64, "span_id": U64,
+    "kind": st.integers(0, 2), "protocol": st.sampled_from((TCP, HTTP2, GRPC, HTTP1, UDP)),
+    "trace_hi": U64, "trace_lo": U64, "span_id": U64,
     "parent_id": st.just(0) | U64, "trace_flags": st.integers(0, 255), "start_ns": NS, "end_ns": NS, "service": NAME,
     "path": st.binary(max_size=20) | st.just(b"/shop.Cart/Add") | st.just(b"/x?" + b"y" * 2000),
     "method": st.sampled_from([b"GET", b"POST", b"BREW", b""]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, Record
+from mesh.dataplane.record import CLIENT, GRPC, HTTP1, HTTP2, RETRY, SERVER, TCP, UDP, Record
 from mesh.errors import REASONS
 from mesh.telemetry.semantics import (
     MAX_TEXT,
@@ -36,6 +36,7 @@ def record(**fields: Any) -> Record:
     ({"protocol": HTTP2, "method": b"GET", "path": b"/items/7"}, "GET"),
     ({"protocol": HTTP2, "method": b"BREW"}, "HTTP"),
     ({"protocol": TCP, "service": "stock", "path": b""}, "tcp stock"),
+    ({"protocol": UDP, "service": "dns", "path": b""}, "udp dns"),
 ])
 def test_span_name(fields: dict[str, Any], name: str) -> None:
     assert span_name(record(**fields)) == name
@@ -83,6 +84,14 @@ def test_tcp() -> None:
         "mesh.service": "stock", "server.address": "stock", "network.peer.address": "::1", "network.peer.port": 6379,
         "mesh.endpoint": "stock/stock-0", "mesh.attempts": 1, "mesh.reason": "upstream_connect_failed",
         "error.type": "upstream_connect_failed"}
+
+
+def test_udp() -> None:
+    made = record(protocol=UDP, service="dns", path=b"", method=b"", http_status=0, grpc_status=-1, kind=SERVER,
+                  source="10.0.0.9", peer_host="127.0.0.1", peer_port=53)
+    assert stable_attributes(made) == {
+        "mesh.service": "dns", "network.transport": "udp", "server.address": "dns", "server.port": 53,
+        "client.address": "10.0.0.9", "network.peer.address": "10.0.0.9"}
 
 
 def test_retry_attempt() -> None:
@@ -163,4 +172,4 @@ def test_what_a_grpc_path_says(path: bytes, expected: dict[str, str]) -> None:
 
 def test_what_other_paths_say() -> None:
     assert path_attributes(record(protocol=HTTP2, path=b"/a?secret=1")) == {"url.path": "/a"}
-    assert path_attributes(record(protocol=TCP)) == {}
+    assert path_attributes(record(protocol=TCP)) == path_attributes(record(protocol=UDP)) == {}
