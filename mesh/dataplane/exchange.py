@@ -196,6 +196,9 @@ class Exchange(Relay):
     def open_stream(self) -> cython.int:
         """Send the request's headers, with our span as the parent and what is left of the deadline."""
         conn: Codec = self.up.conn
+        problem: str | None = conn.request_problem(self.head)
+        if problem is not None:  # HTTP/2 lets through what would be two requests, or none, in HTTP/1.1
+            return self.fail(errors.CALLER_PROTOCOL_ERROR, problem)
         record: Record = self.record if self.attempt_record is None else self.attempt_record
         left: cython.double = 0.0
         if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):

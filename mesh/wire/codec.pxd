@@ -42,6 +42,7 @@ cdef class Codec(Output):
     cpdef int expire(self, bint begun) except -1
     cpdef bint settled(self) except -1
     cpdef bint can_open(self) except -1
+    cpdef str request_problem(self, Head head)
     cpdef Stream request(self, object owner, Head head, bytes extra, bint end)
     cpdef int send_head(self, StreamState stream, Head head, bytes extra, bint end) except -1
     cpdef bytes field(self, bytes name, bytes value)

@@ -163,10 +163,14 @@ class Codec(Output):
         """Client: True if the peer takes one more stream now."""
         raise NotImplementedError
 
+    def request_problem(self, head: Head) -> str | None:
+        """Client: why this well-formed request can't be said in this version of HTTP, or None."""
+        return None
+
     def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
         """Client: send a request on a new stream; `extra` are encoded fields (see `field`) at the section's end.
 
-        StreamStateError if the connection takes none (`can_open`).
+        StreamStateError if the connection takes none (`can_open`), or not this one (`request_problem`).
         """
         raise NotImplementedError
 

@@ -43,6 +43,7 @@ cdef class SendingSide(Codec):
     cdef int open_streams(self) except -1
     cpdef list all_streams(self)
     cpdef bint can_open(self) except -1
+    cpdef str request_problem(self, Head head)
     cpdef Stream request(self, object owner, Head head, bytes extra, bint end)
     cdef Stream new_stream(self, object owner)
     cdef bytes new_key(self)

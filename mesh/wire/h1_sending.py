@@ -94,15 +94,18 @@ class SendingSide(Codec):
 
     # -- heads
 
+    def request_problem(self, head: Head) -> str | None:
+        form: Form = form_of(head)
+        return "a request without :method" if form.problem is None and head.method is None else form.problem
+
     def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
         """As `Codec.request`. StreamStateError also for a section that HTTP/1.1 can't say; nothing is written then."""
         if not self.can_open():
             raise StreamStateError("no stream can be opened")
+        problem: str | None = self.request_problem(head)
+        if problem is not None:
+            raise StreamStateError(problem)
         form: Form = form_of(head)
-        if form.problem is not None:
-            raise StreamStateError(form.problem)
-        if head.method is None:
-            raise StreamStateError("a request without :method")
         if end and head.content_length > 0:
             raise StreamStateError("a request without the content that it promises")
         stream: Stream = self.new_stream(owner)

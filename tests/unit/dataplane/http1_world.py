@@ -28,18 +28,25 @@ GET = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
 
 
 class World:
-    """One endpoint that `serve` plays; `connections` counts those it accepted, `now` is the proxy's time."""
+    """One endpoint that `serve` plays; `connections` counts those it accepted, `now` is the proxy's time.
+
+    `version`: of the HTTP that the next callers speak.
+    """
 
     def __init__(self, serve: Serve, limits: Limits | None = None) -> None:
         self.now = 1000.0
+        self.version = 1
         self.hub = Hub(asyncio.get_running_loop(), Rng(7), Recorder(1000), clock=lambda: self.now)
         self.cluster = Cluster(self.hub, "shop")
         self.entry = Entry(self.hub, CLIENT, self.cluster, None, True, True, True, 0)
         self.acceptor = HttpAcceptor(self.hub, self.entry, limits)
-        self.port = Port(self.hub, listening(), lambda fd, host, port: self.acceptor.accept(fd, host, port, 1))
+        self.port = Port(self.hub, listening(), self.accept)
         self.connections = 0
         self._serve = serve
         self._writers: list[asyncio.StreamWriter] = []
+
+    def accept(self, fd: int, host: str, port: int) -> None:
+        self.acceptor.accept(fd, host, port, self.version)
 
     async def served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from h2_world import until
+from h2_world import Peer, until
 from http1_world import GET, OK, answer, ok, run, world
 
 
@@ -124,5 +124,26 @@ def test_a_retired_pool_finishes_what_it_has() -> None:
             gate.set()
             assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
             await until(lambda: not pool.everyone)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("name", "value"), [(":path", "/caf\u00e9"), (":method", "get"), (":authority", "a,b")])
+def test_what_http2_says_and_http_1_1_can_not_is_refused_and_costs_nobody_else(name: str, value: str) -> None:
+    async def main() -> None:
+        async with world(ok) as w:
+            w.version = 2
+            caller = Peer(True)
+            await asyncio.get_running_loop().create_connection(lambda: caller, *w.port.address)
+            fields = {":method": "GET", ":scheme": "http", ":authority": "shop", ":path": "/"}
+            good = caller.request(list(fields.items()))
+            bad = caller.request(list({**fields, name: value}.items()))
+            late = caller.request(list(fields.items()))
+            await until(lambda: good.ended and bad.ended and late.ended, "the answers")
+            assert good.headers[":status"] == late.headers[":status"] == "200"
+            assert bad.headers[":status"] == "400"
+            assert bad.headers["mesh-reason"] == "caller_protocol_error"
+            assert not caller.lost
+            caller.transport.close()
 
     run(main)
