@@ -12,6 +12,7 @@ octets that come later are relayed as they are.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import select
@@ -57,6 +58,9 @@ _SILENCE = cython.declare(cython.double, 60.0)
 RELAY = cython.declare(cython.int, 0)  # TCP
 HTTP = cython.declare(cython.int, 1)
 DETECT = cython.declare(cython.int, 2)
+# As for GOAWAY in `listener`, in seconds.
+_ROUND_TRIP = 1.0
+_POLL = 0.02
 BY_NAME = cython.declare(cython.int, 3)  # the shared port: HTTP goes by :authority, TLS by SNI
 HTTP_2 = cython.declare(cython.int, 4)  # HTTP/2 is declared; HTTP/1.1 is taken too
 
@@ -106,6 +110,15 @@ class Inspector:
             mode = HTTP_2
         inspection: Inspection = Inspection(self, mode, host, port, believed)
         inspection.begin(fd)
+
+    async def settle(self, timeout: float) -> None:
+        """With the port closed, before `drain`: wait for the first words of those who were accepted.
+
+        They may be under way; at most `timeout` seconds, and one round trip.
+        """
+        ends = self.hub.loop.time() + min(timeout, _ROUND_TRIP)
+        while self.waiting and self.hub.loop.time() < ends:  # noqa: ASYNC110  rare, and nobody else waits
+            await asyncio.sleep(_POLL)
 
     def drain(self) -> None:
         """Take no more; who has said nothing yet is let go."""

@@ -65,6 +65,7 @@ class Inbound:
     async def drain(self, timeout: float) -> None:
         """Accept no more and finish what is open, at most `timeout` seconds."""
         self.door.close()
+        await self.inspector.settle(timeout)
         self.inspector.drain()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout), self.udp.drain(timeout))
         self._cluster.close()

@@ -71,6 +71,7 @@ class ServicePort:
     async def drain(self, timeout: float) -> None:
         for door in self._doors:
             door.close()
+        await self.inspector.settle(timeout)
         self.inspector.drain()
         await asyncio.gather(self.http.drain(timeout), self.tcp.drain(timeout), self.udp.drain(timeout))
 
@@ -109,6 +110,7 @@ class SharedPort:
 
     async def drain(self, timeout: float) -> None:
         self.door.close()
+        await self.inspector.settle(timeout)
         self.inspector.drain()
         await asyncio.gather(self.http.drain(timeout), *(relay.drain(timeout) for relay in self._relays.values()))
 

@@ -254,7 +254,7 @@ class Handover:
         self._drop(sock)
         if message is not None and message.get("drain"):
             _log.info("process %d has taken over", self._pid)
-            self.close()
+            self.forget()  # the path is the successor's, which may be putting its own there at this moment
             self._done()
         else:
             _log.warning("process %d gave up before it was ready; going on as before", self._pid)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -240,7 +241,8 @@ def test_a_successor_told_to_stop_leaves_the_old_one_in_place(shop: Shop, load: 
     old = shop.cart.sidecar
     with load(shop.web.outbound("cart"), lambda n: ("Pause", b"0.02", ()), threads=4) as calls:
         new = unready(shop, old)
-        said(old, f"to process {new.pid}")
+        log = Path(os.readlink(f"/proc/{new.pid}/fd/2"))
+        eventually(lambda: "no stream" in log.read_text(), "it runs, and looks for the control plane")
         new.send_signal(signal.SIGTERM)
         assert new.wait(10) == 0
         said(old, f"process {new.pid} gave up before it was ready")

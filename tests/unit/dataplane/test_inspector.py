@@ -243,3 +243,30 @@ def test_a_caller_that_leaves_or_a_drain_leaves_no_descriptor() -> None:
         assert world.hub.timers.armed == 0
 
     run(main)
+
+
+def test_first_words_that_are_under_way_are_waited_for_before_a_drain() -> None:
+    async def main() -> None:
+        world = World(Protocol.GRPC, limit=60)
+        caller, silent = world.connect(b""), world.connect(b"")
+        settled = asyncio.ensure_future(world.inspector.settle(30))
+        await asyncio.sleep(0.05)
+        assert not settled.done()
+        caller.sendall(PREFACE)
+        assert (await world.verdict())[:2] == ("http", 2)
+        silent.close()
+        await asyncio.wait_for(settled, 0.5)  # nobody is left to wait for
+        world.close()
+
+    run(main)
+
+
+def test_who_says_nothing_is_waited_for_one_round_trip_only() -> None:
+    async def main() -> None:
+        world = World(Protocol.GRPC, limit=60)
+        world.connect(b"")
+        await asyncio.wait_for(world.inspector.settle(0.05), 0.5)
+        assert world.inspector.statistics()["inspecting"] == 1
+        world.close()
+
+    run(main)

@@ -137,6 +137,21 @@ def test_the_path_is_for_its_owner_alone_and_goes_with_the_sidecar(config: Sidec
     assert old.loop.readers == {}
 
 
+def test_whoever_is_dismissed_leaves_the_path_to_its_successor(config: SidecarConfig) -> None:
+    """Were it to look whose it is and then remove it, the successor could put its own there in between."""
+    old = Old(config)
+    old.loop.start()
+    predecessor = find(config)
+    assert predecessor is not None
+    predecessor.dismiss()
+    old.wait("begun", "done")
+    for _, sock in predecessor.sockets:
+        sock.close()
+    old.stop()
+    assert os.listdir(path_of(config).parent) == [path_of(config).name]
+    assert find(config) is None  # nobody is there: not even a successor came
+
+
 def test_a_successor_that_hangs_up_changes_nothing(old: Old, config: SidecarConfig) -> None:
     for number in range(1, 4):
         predecessor = find(config)
