@@ -1,7 +1,6 @@
 from mesh.balance.rng cimport Rng
 from mesh.dataplane.reactor cimport Reactor, Watch
 from mesh.dataplane.record cimport Recorder
-from mesh.dataplane.timers cimport TimerWheel
 from mesh.wire.output cimport Output
 
 
@@ -12,17 +11,12 @@ cdef class Shell(Watch):
 cdef class Hub(Reactor):
     cdef readonly list dirty
     cdef readonly Rng rng
-    cdef readonly TimerWheel timers
     cdef readonly Recorder recorder
     cdef object wall_clock
     cdef long long wall_base
     cdef double wall_mono
     cdef double wall_checked
-    cdef bint ticking
     cdef bint flushing
     cdef public long long transports
     cdef public long long lingering
     cdef long long wall_ns(self)
-    cpdef int flush(self) except -1
-    cdef int write_all(self) except -1
-    cdef int start_ticking(self) except -1

@@ -16,7 +16,6 @@ import cython
 from mesh.balance.rng import Rng
 from mesh.dataplane.reactor import Reactor, Watch
 from mesh.dataplane.record import Recorder
-from mesh.dataplane.timers import TimerWheel
 from mesh.wire.output import Output
 
 _log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Shell(Watch):
 
 
 class Hub(Reactor):
-    """What all connections of one event loop share: clock, rng, timers, read buffer, records, who has output to write.
+    """What all connections of one event loop share: its reactor, and wall clock, rng, records, who has output to write.
 
     `clock` gives monotonic seconds, `wall_clock` unix nanoseconds; they are for tests. `transports`: open connections;
     `lingering`: those that are over and only wait for the peer's end.
@@ -47,8 +46,6 @@ class Hub(Reactor):
         self.wall_base = wall_clock()
         self.wall_mono = self.now
         self.wall_checked = self.now
-        self.timers = TimerWheel(self.now)
-        self.ticking = False
         self.flushing = False
         self.transports = 0
         self.lingering = 0
@@ -66,19 +63,8 @@ class Hub(Reactor):
         """Unix time of `now`, in nanoseconds."""
         return self.wall_base + cython.cast(cython.longlong, (self.now - self.wall_mono) * 1e9)
 
-    def flush(self) -> cython.int:
-        """Write the output of every connection that has some; every entry from the event loop ends with this.
-
-        Within a batch of events it does nothing: all of them end in one write per connection.
-        """
-        if not self.busy:
-            self.write_all()
-        return 0
-
     def after_batch(self) -> cython.int:
-        return self.write_all()
-
-    def write_all(self) -> cython.int:
+        """Write the output of every connection that has some."""
         if self.flushing:
             return 0
         self.flushing = True
@@ -100,17 +86,4 @@ class Hub(Reactor):
         finally:
             dirty.clear()
             self.flushing = False
-        if self.timers.armed and not self.ticking:
-            self.start_ticking()
         return 0
-
-    def start_ticking(self) -> cython.int:
-        self.ticking = True
-        self.loop.call_later(0.005, self.tick)
-        return 0
-
-    def tick(self) -> None:
-        """Fire due timers; runs every 5 ms while any is armed."""
-        self.ticking = False
-        self.timers.advance(self.touch())
-        self.flush()

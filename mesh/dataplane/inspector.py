@@ -22,7 +22,7 @@ from typing import Any
 import cython
 
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.reactor import EDGES, Watch
+from mesh.dataplane.reactor import INCOMING, Watch
 from mesh.model import Protocol
 from mesh.wire.client_hello import MAX_CLIENT_HELLO, parse_client_hello
 from mesh.wire.detect import HTTP1, HTTP2, NEED_MORE, PROXY_V1, PROXY_V2, TCP, TLS
@@ -37,7 +37,7 @@ if not cython.compiled:
 
 _log = logging.getLogger(__name__)
 
-_EDGES = cython.declare(cython.uint, EDGES)
+_INCOMING = cython.declare(cython.uint, INCOMING)
 _ENDS = cython.declare(cython.uint, select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
 _AGAIN = cython.declare(cython.int, errno.EAGAIN)
 _NEED_MORE = cython.declare(cython.int, NEED_MORE)
@@ -176,7 +176,7 @@ class Inspection(Watch):
         self.began = hub.touch()
         inspector.await_more(self)
         try:
-            hub.add(self, fd, _EDGES)
+            hub.add(self, fd, _INCOMING)
         except OSError as error:
             _log.warning("a connection from %s is lost: %s", self.host, error.strerror)
             self.forget()

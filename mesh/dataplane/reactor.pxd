@@ -1,7 +1,9 @@
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 
-from mesh.dataplane.syscalls cimport (close_fd, epoll_add, epoll_close, epoll_delete, epoll_open, epoll_wait, event_key,
-                                      event_mask, monotonic, reset_fd)
+from mesh.dataplane.syscalls cimport (close_fd, epoll_add, epoll_close, epoll_delete, epoll_modify, epoll_open, epoll_wait,
+                                      event_key, event_mask, monotonic, reset_fd)
+
+from mesh.dataplane.timers cimport TimerWheel
 
 cdef class Watch:
     cdef readonly int fd
@@ -31,10 +33,16 @@ cdef class Reactor:
     cdef unsigned int _serial
     cdef list _again
     cdef bint _scheduled
+    cdef bint _ticking
+    cdef readonly TimerWheel timers
 
     cpdef double touch(self) except? -1
+    cpdef int flush(self) except -1
     cdef int after_batch(self) except -1
+    cdef int _settle(self) except -1
+    cdef int _end_batch(self) except -1
     cpdef int add(self, Watch watch, int fd, unsigned int mask) except -1
+    cdef int change(self, Watch watch, unsigned int mask) except -1
     cpdef int remove(self, Watch watch) except -1
     cdef int remove_by_reset(self, Watch watch) except -1
     cpdef int release(self, Watch watch) except? -1
@@ -44,3 +52,6 @@ cdef class Reactor:
     cdef int _schedule(self) except -1
     cdef int _dispatch(self, int count) except -1
     cdef int _leave(self) except -1
+
+
+cdef unsigned long long _key(unsigned int serial, int fd) noexcept

@@ -22,12 +22,15 @@ from typing import Any
 
 import cython
 
+from mesh.dataplane.timers import TimerWheel
+
 if not cython.compiled:
     from mesh.dataplane.syscalls import (
         close_fd,
         epoll_add,
         epoll_close,
         epoll_delete,
+        epoll_modify,
         epoll_open,
         epoll_wait,
         event_key,
@@ -38,11 +41,16 @@ if not cython.compiled:
 
 _log = logging.getLogger(__name__)
 
-# For sockets that carry bytes; `on_event` is then called once per change.
-EDGES: int = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+# For sockets that carry bytes; `on_event` is then called once per change. PRI tells of urgent data, which ends a read
+# early: after it a short read does not mean that nothing is left.
+INCOMING: int = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
+# The same, and when the kernel takes octets again. Asked for this from the start, a socket says at once that it does.
+EDGES: int = INCOMING | select.EPOLLOUT
 # The largest read; larger ones did not become faster in measurements, 64 KiB was the slowest size of all.
 MAX_READ = 1_048_576
 _BATCH = 256
+_LOW = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
+_TICK = 0.005  # seconds; that of the wheel
 _EVENT_BYTES = 16
 
 
@@ -85,7 +93,7 @@ class Reactor:
     """One per event loop; it is in the loop as long as something is watched. `now`: monotonic seconds, of this event.
 
     `inbox` is free for use by every `on_event`, until it returns. `carried`: octets that relays hold because the kernel
-    did not take them. `clock` is for tests.
+    did not take them. Timers fire as long as something enters and flushes. `clock` is for tests.
     """
 
     def __init__(self, loop: Any, clock: Any = None) -> None:
@@ -101,15 +109,33 @@ class Reactor:
         self._serial = 0
         self._again: list[Watch] = []
         self._scheduled = False
+        self._ticking = False
         self.now = monotonic() if clock is None else clock()
+        self.timers = TimerWheel(self.now)
 
     def touch(self) -> cython.double:
         """Read the clock; whatever enters not through an event starts with this."""
         self.now = monotonic() if self._clock is None else self._clock()
         return self.now
 
+    def flush(self) -> cython.int:
+        """Finish what an entry from the loop has begun; whatever enters not through an event ends with this.
+
+        Within a batch of events it does nothing: all of them are finished together.
+        """
+        if not self.busy:
+            self._settle()
+        return 0
+
     def after_batch(self) -> cython.int:
         """All events of one batch have been handled."""
+        return 0
+
+    def _settle(self) -> cython.int:
+        self.after_batch()
+        if self.timers.armed and not self._ticking:
+            self._ticking = True
+            self.loop.call_later(_TICK, self._on_tick)
         return 0
 
     # -- descriptors
@@ -120,9 +146,8 @@ class Reactor:
         if self._epfd < 0:
             self._enter()
         # What a batch still holds for an earlier owner of the number carries that one's serial number.
-        self._serial = (self._serial + 1) & 0xFFFFFFFF
-        key: cython.ulonglong = cython.cast(cython.ulonglong, self._serial) << 32 | cython.cast(cython.uint, fd)
-        status: cython.int = epoll_add(self._epfd, fd, mask, key)
+        self._serial = cython.cast(cython.uint, (self._serial + 1) & _LOW)
+        status: cython.int = epoll_add(self._epfd, fd, mask, _key(self._serial, fd))
         if status < 0:
             close_fd(fd)
             self._leave()
@@ -134,6 +159,12 @@ class Reactor:
         watch.fd = fd
         watch.serial = self._serial
         self.watched += 1
+        return 0
+
+    def change(self, watch: Watch, mask: cython.uint) -> cython.int:
+        """Report events of `mask` instead; what is the case already is reported anew."""
+        if watch.fd >= 0:
+            epoll_modify(self._epfd, watch.fd, mask, _key(watch.serial, watch.fd))
         return 0
 
     def remove(self, watch: Watch) -> cython.int:
@@ -212,25 +243,41 @@ class Reactor:
                         watch.on_again()
                     except Exception:
                         self._failed(watch)
-            self.after_batch()
+        finally:
+            self._end_batch()
+
+    def _on_tick(self) -> None:
+        """Timers may be due; runs every 5 ms while any is armed."""
+        self._ticking = False
+        self.touch()
+        self.busy = True
+        try:
+            self.timers.advance(self.now)
+        finally:
+            self._end_batch()
+
+    def _end_batch(self) -> cython.int:
+        try:
+            self._settle()
         finally:
             self.busy = False
             if self._again:
                 self._schedule()
             if self.watched == 0:
                 self._leave()
+        return 0
 
     def _dispatch(self, count: cython.int) -> cython.int:
         watch: Watch
         key: cython.ulonglong
-        fd: cython.int
+        serial: cython.uint
         i: cython.int
         table: list[Any] = self._table
         for i in range(count):
             key = event_key(self._events, i)
-            fd = cython.cast(cython.int, key & 0xFFFFFFFF)
-            watch = table[fd]
-            if watch is None or watch.serial != key >> 32:
+            serial = cython.cast(cython.uint, key >> 32)
+            watch = table[cython.cast(cython.uint, key & _LOW)]
+            if watch is None or watch.serial != serial:
                 continue
             try:
                 watch.on_event(event_mask(self._events, i))
@@ -268,6 +315,10 @@ class Reactor:
             callback()
 
         return self.loop.call_later(max(when - self.now, 0.0), tick)
+
+
+def _key(serial: cython.uint, fd: cython.int) -> cython.ulonglong:
+    return cython.cast(cython.ulonglong, serial) << 32 | cython.cast(cython.uint, fd)
 
 
 def _unfilled(size: int) -> bytearray:

@@ -12,12 +12,8 @@ cdef extern from "<sys/socket.h>" nogil:
         int l_onoff
         int l_linger
     ctypedef unsigned int socklen_t
-    ssize_t c_recv "recv"(int fd, void *buf, size_t n, int flags)
-    ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
     ssize_t c_recvfrom "recvfrom"(int fd, void *buf, size_t n, int flags, c_sockaddr *address, socklen_t *size)
     ssize_t c_sendto "sendto"(int fd, const void *buf, size_t n, int flags, const c_sockaddr *address, socklen_t size)
-    int c_accept4 "accept4"(int fd, c_sockaddr *address, socklen_t *size, int flags)
-    int c_connect "connect"(int fd, const c_sockaddr *address, socklen_t size)
     int c_getsockname "getsockname"(int fd, c_sockaddr *address, socklen_t *size)
     int c_getsockopt "getsockopt"(int fd, int level, int name, void *value, socklen_t *size)
     int c_setsockopt "setsockopt"(int fd, int level, int name, const void *value, socklen_t size)
@@ -41,8 +37,23 @@ cdef extern from "<netinet/in.h>" nogil:
 cdef extern from "<netinet/tcp.h>" nogil:
     int TCP_NODELAY
 
-cdef extern from "<unistd.h>" nogil:
-    int c_close "close"(int fd)
+cdef extern from *:
+    """
+    /* Not through the C library: its recv, send, connect, accept4 and close are points of cancellation for threads,
+       which costs two atomic operations and a call each as soon as there ever was a second thread. */
+    #include <unistd.h>
+    #include <sys/syscall.h>
+    #define mesh_recv(fd, buf, n, flags) syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL)
+    #define mesh_send(fd, buf, n, flags) syscall(SYS_sendto, fd, buf, n, flags, NULL, 0)
+    #define mesh_accept4(fd, address, size, flags) ((int)syscall(SYS_accept4, fd, address, size, flags))
+    #define mesh_connect(fd, address, size) ((int)syscall(SYS_connect, fd, address, size))
+    #define mesh_close(fd) ((int)syscall(SYS_close, fd))
+    """
+    ssize_t c_recv "mesh_recv"(int fd, void *buf, size_t n, int flags) nogil
+    ssize_t c_send "mesh_send"(int fd, const void *buf, size_t n, int flags) nogil
+    int c_accept4 "mesh_accept4"(int fd, c_sockaddr *address, socklen_t *size, int flags) nogil
+    int c_connect "mesh_connect"(int fd, const c_sockaddr *address, socklen_t size) nogil
+    int c_close "mesh_close"(int fd) nogil
 
 cdef extern from "<sys/epoll.h>" nogil:
     cdef union epoll_data:
@@ -56,6 +67,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLL_CLOEXEC
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
+    int EPOLL_CTL_MOD
 
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
@@ -82,6 +94,7 @@ cpdef int reset_fd(int fd) except? -1
 cpdef int set_nodelay(int fd) except? -1
 cpdef int epoll_open() except? -1
 cpdef int epoll_add(int epfd, int fd, unsigned int mask, unsigned long long key) except? -1
+cpdef int epoll_modify(int epfd, int fd, unsigned int mask, unsigned long long key) except? -1
 cpdef int epoll_delete(int epfd, int fd) except? -1
 cpdef int epoll_close(int epfd) except? -1
 cpdef int epoll_wait(int epfd, bytearray events, int timeout_ms) except? -1

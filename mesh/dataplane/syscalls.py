@@ -151,6 +151,8 @@ def packed(family: int, address: Any) -> bytes:
 
 def host_of(address: bytes | bytearray) -> str:
     """The literal address in a sockaddr, empty for other families than IPv4 and IPv6."""
+    if address[4:8] == _LOOPBACK and address[0:2] == _INET:  # where most callers of a sidecar are
+        return "127.0.0.1"
     family = address[0] | address[1] << 8 if _LITTLE else address[1] | address[0] << 8
     if family == socket.AF_INET:
         return f"{address[4]}.{address[5]}.{address[6]}.{address[7]}"
@@ -159,6 +161,8 @@ def host_of(address: bytes | bytearray) -> str:
     return ""
 
 
+_LOOPBACK = b"\x7f\0\0\1"
+_INET = struct.pack("=H", socket.AF_INET)
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
@@ -201,7 +205,7 @@ def accept_one(fd: cython.int, peer: bytearray) -> cython.int:
 
 
 def connect_to(address: bytes) -> cython.int:
-    """A descriptor that connects to `address` (see `literal`), without delay of small writes."""
+    """A descriptor that connects to `address` (see `literal`)."""
     if cython.compiled:
         size: cython.Py_ssize_t = len(address)
         if size != 16 and size != 28:
@@ -210,7 +214,6 @@ def connect_to(address: bytes) -> cython.int:
                                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         if got < 0:
             return -c_errno
-        set_nodelay(got)
         status: cython.int = c_connect(got, cython.cast(cython.pointer(c_sockaddr), PyBytes_AS_STRING(address)),
                                        cython.cast(socklen_t, size))
         if status < 0 and c_errno != EINPROGRESS:
@@ -224,7 +227,6 @@ def connect_to(address: bytes) -> cython.int:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         except OSError as error:
             return _negative(error)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         error_number = sock.connect_ex(pair)
         if error_number not in (0, EINPROGRESS):
             sock.close()
@@ -444,6 +446,23 @@ def epoll_add(epfd: cython.int, fd: cython.int, mask: cython.uint, key: cython.u
         made, keys = _keys[epfd]
         try:
             made.register(fd, mask)
+        except OSError as error:
+            return _negative(error)
+        keys[fd] = key
+        return 0
+
+
+def epoll_modify(epfd: cython.int, fd: cython.int, mask: cython.uint, key: cython.ulonglong) -> cython.int:
+    """Report events of `mask` instead; what is the case already is reported anew."""
+    if cython.compiled:
+        event: epoll_event
+        event.events = mask
+        event.data.u64 = key
+        return 0 if c_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, cython.address(event)) == 0 else -c_errno
+    else:
+        made, keys = _keys[epfd]
+        try:
+            made.modify(fd, mask)
         except OSError as error:
             return _negative(error)
         keys[fd] = key

@@ -10,7 +10,7 @@ cdef class TcpProxy:
     cdef readonly int kind
     cdef readonly str service
     cdef readonly object on_record
-    cdef readonly dict connecting
+    cdef public long long connecting
     cdef long long accepted
     cdef long long failed
     cdef public long long connect_failures
@@ -19,11 +19,9 @@ cdef class TcpProxy:
     cdef dict _open
     cdef bint _draining
     cdef object _empty
-    cdef object _connect_timer
     cdef object _idle_timer
 
-    cpdef int watch_connect(self, Connection connection) except -1
-    cpdef int release(self, object target, object reason) except -1
-    cpdef int ended(self, Connection connection, object reason) except -1
+    cdef int release(self, object target, object reason) except -1
+    cdef int ended(self, Connection connection, object reason) except -1
     cdef Record _record(self, Connection connection, object target, object reason, long long requested,
                         long long responded)

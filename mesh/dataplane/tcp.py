@@ -55,7 +55,7 @@ class TcpProxy:
         self.kind = kind
         self.service = service
         self.on_record = on_record
-        self.connecting: dict[Connection, float] = {}
+        self.connecting = 0
         self.accepted = 0
         self.failed = 0
         self.connect_failures = 0
@@ -64,7 +64,6 @@ class TcpProxy:
         self._open: dict[Connection, None] = {}
         self._draining = False
         self._empty: asyncio.Future[None] | None = None
-        self._connect_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
     def accept(self, fd: int, host: str, port: int) -> None:
@@ -83,26 +82,9 @@ class TcpProxy:
         connection.start(fd)
         if self._idle_timer is None and self._open:
             self._arm_idle_timer()
+        self.reactor.flush()
 
     # -- what connections tell
-
-    def watch_connect(self, connection: Connection) -> cython.int:
-        deadline: cython.double = self.reactor.now + self.upstream.connect_timeout
-        self.connecting[connection] = deadline
-        if self._connect_timer is None:
-            self._connect_timer = self.reactor.call_at(deadline, self._check_connects)
-        return 0
-
-    def _check_connects(self) -> None:
-        self._connect_timer = None
-        # Loops count milliseconds and may call that much early.
-        now = self.reactor.now + 0.001
-        for connection, deadline in list(self.connecting.items()):
-            if deadline <= now:
-                del self.connecting[connection]
-                connection.on_connect_timeout()
-        if self.connecting and self._connect_timer is None:
-            self._connect_timer = self.reactor.call_at(min(self.connecting.values()), self._check_connects)
 
     def _arm_idle_timer(self) -> None:
         step = min(max(self.upstream.idle_timeout / 8, 0.02), 10.0)
@@ -127,7 +109,6 @@ class TcpProxy:
     def ended(self, connection: Connection, reason: Reason | None) -> cython.int:
         """The connection is closed; count it, give its endpoint back, leave a record."""
         self._open.pop(connection, None)
-        self.connecting.pop(connection, None)
         down: Side = connection.down
         up: Side | None = connection.up
         requested: cython.longlong = up.sent if up is not None else 0
@@ -195,10 +176,9 @@ class TcpProxy:
         connection: Connection
         for connection in connections:
             connection.finish(errors.DRAIN_DEADLINE)
-        for timer in (self._connect_timer, self._idle_timer):
-            if timer is not None:
-                timer.cancel()
-        self._connect_timer = self._idle_timer = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         return len(connections)
 
     @property
@@ -207,7 +187,7 @@ class TcpProxy:
         return len(self._open)
 
     def statistics(self) -> TcpStatistics:
-        return TcpStatistics(connections=len(self._open), connecting=len(self.connecting), accepted=self.accepted,
+        return TcpStatistics(connections=len(self._open), connecting=self.connecting, accepted=self.accepted,
                              failed=self.failed, connect_failures=self.connect_failures,
                              request_bytes=self.request_bytes, response_bytes=self.response_bytes)
 

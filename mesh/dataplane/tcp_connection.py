@@ -23,14 +23,23 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import cython
 
 from mesh import errors
-from mesh.dataplane.reactor import EDGES, MAX_READ, Reactor, Watch
+from mesh.dataplane.reactor import EDGES, INCOMING, MAX_READ, Reactor, Watch
 from mesh.dataplane.syscalls import literal
 from mesh.dataplane.tasks import spawn
+from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import resolve
 from mesh.errors import Reason
 
 if not cython.compiled:
-    from mesh.dataplane.syscalls import connect_to, is_to_itself, recv_into, send_fin, send_from, socket_error
+    from mesh.dataplane.syscalls import (
+        close_fd,
+        connect_to,
+        is_to_itself,
+        recv_into,
+        send_fin,
+        send_from,
+        set_nodelay,
+    )
     from mesh.wire.octets import octets_of
 
 if TYPE_CHECKING:
@@ -50,7 +59,9 @@ _OUT = cython.declare(cython.int, select.EPOLLOUT)
 _ERR = cython.declare(cython.int, select.EPOLLERR)
 _HUP = cython.declare(cython.int, select.EPOLLHUP)
 _RDHUP = cython.declare(cython.int, select.EPOLLRDHUP)
+_PRI = cython.declare(cython.int, select.EPOLLPRI)
 _EDGES = cython.declare(cython.uint, EDGES)
+_INCOMING = cython.declare(cython.uint, INCOMING)
 _WOULD_BLOCK = cython.declare(cython.int, errno.EAGAIN)
 _LARGEST = cython.declare(cython.int, MAX_READ)
 
@@ -103,7 +114,11 @@ class Upstream(Protocol[TargetT]):
 
 
 class Side(Watch):
-    """One socket of a connection. `sent` bytes have been handed to it; `pending[at:]` still has to be."""
+    """One socket of a connection. `sent` bytes have been handed to it; `pending[at:]` still has to be.
+
+    `prompt`: it doesn't wait for acknowledgements before it sends a small segment (TCP_NODELAY). `thorough`: a short
+    read does not prove that nothing is left. `asked`: epoll tells when it takes bytes again.
+    """
 
     def __init__(self, connection: Connection) -> None:
         Watch.__init__(self)
@@ -114,19 +129,21 @@ class Side(Watch):
         self.size = _FIRST_READ
         self.full = 0
         self.sent = 0
+        self.prompt = False
         self.readable = False
-        self.hung_up = False
+        self.thorough = False
+        self.asked = False
         self.ended = False
         self.fin_sent = False
 
     def on_event(self, mask: cython.uint) -> cython.int:
         connection: Connection = self.connection
-        if mask & (_IN | _RDHUP | _HUP | _ERR):
+        if mask & (_IN | _PRI | _RDHUP | _HUP | _ERR):
             self.readable = True
-            if mask & (_RDHUP | _HUP | _ERR):
-                self.hung_up = True
+            if mask & (_PRI | _RDHUP | _HUP | _ERR):
+                self.thorough = True
         if connection.state == _RELAYING:
-            if mask & (_IN | _RDHUP | _HUP | _ERR):
+            if mask & (_IN | _PRI | _RDHUP | _HUP | _ERR):
                 connection.pump(self)
             if mask & _ERR and connection.state == _RELAYING:
                 connection.broken(self)  # what was read before the reset has been passed on as far as it went
@@ -153,61 +170,73 @@ class Side(Watch):
         return 0
 
 
-class Connection:
-    """A connection from a caller (`down`) to an endpoint (`up`, None before there is one)."""
+class Connection(Timer):
+    """A connection from a caller (`down`) to an endpoint (`up`, None before there is one).
+
+    As a timer it fires when a connect takes too long, or when a pause between two of them is over.
+    """
 
     def __init__(self, proxy: TcpProxy, source: str) -> None:
+        Timer.__init__(self)
         self.proxy = proxy
         self.reactor = proxy.reactor
         self.source = source
         self.state = _CONNECTING
+        self.counted = False
         self.active = proxy.reactor.now
         self.started_ns = time.time_ns() if proxy.on_record is not None else 0
         self.target: Any = None
         self.last_target: Target | None = None
         self.failure: Any = None
-        self.addresses: list[bytes] = []
-        self.address = b""
+        self.addresses: list[bytes] | None = None
+        self.early: bytes | None = None
         self.tried: list[Target] | None = None
         self.events: list[tuple[int, str, dict[str, Any]]] | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.attempts = 0
         self.up: Any = None
         self.down = Side(self)
+        self.down.prompt = True  # its listener was
 
     # -- until there is an endpoint
 
     def start(self, fd: cython.int) -> cython.int:
         """Relay what comes from `fd`, which is the connection's from now on."""
         try:
-            self.reactor.add(self.down, fd, _EDGES)
+            self.reactor.add(self.down, fd, _INCOMING)
         except OSError as error:
             _log.warning("no connection from %s to %s: %s", self.source, self.proxy.service, error.strerror)
             return self.finish(errors.OVERLOADED)
-        self.attempt()
-        return 0
+        return self.attempt()
 
-    def attempt(self) -> None:
+    def fire(self) -> cython.int:
+        if self.state != _CONNECTING:
+            return 0
+        if self.up is not None:
+            self._drop_up()
+            self.failure = errors.CONNECT_TIMEOUT
+            if not self._may_pick_again():
+                return 0
+        return self.attempt()
+
+    def attempt(self) -> cython.int:
         """Pick endpoints until one may connect or none is left."""
-        self.timer = None
         try:
             while self.state == _CONNECTING:
                 target = self.proxy.upstream.pick(self.source, self.tried if self.tried is not None else [])
                 if target is None:
-                    self.finish(errors.NO_HEALTHY_UPSTREAM if self.failure is None else self.failure)
-                    return
+                    return self.finish(errors.NO_HEALTHY_UPSTREAM if self.failure is None else self.failure)
                 self.target = target
                 self.attempts += 1
                 address: bytes | None = literal(target.host, target.port)
                 if address is None:
                     spawn(f"resolve {target.host}", self._resolve(target))
-                    return
-                self.addresses = [address]
-                if self._connect() or not self._may_pick_again():
-                    return
+                    return 0
+                if self._connect(address) or not self._may_pick_again():
+                    return 0
         except Exception:
             _log.exception("no endpoint for a connection to %s", self.proxy.service)
             self.finish(errors.CONNECT_FAILED)
+        return 0
 
     async def _resolve(self, target: Target) -> None:
         try:
@@ -217,58 +246,122 @@ class Connection:
             self.failure, found = errors.CONNECT_TIMEOUT, []
         except (OSError, UnicodeError):
             self.failure, found = errors.CONNECT_FAILED, []
+        self.reactor.touch()
         if self.state == _CONNECTING and self.target is target:
             self.addresses = found
-            if not self._connect() and self._may_pick_again():
+            if not self._connect_next() and self._may_pick_again():
                 self.attempt()
+        self.reactor.flush()
 
-    def _connect(self) -> bool:
+    def _connect_next(self) -> cython.bint:
         """Start connecting to the next of `addresses`; False when none is left, and why is in `failure`."""
         while self.addresses:
-            self.address = self.addresses.pop(0)
-            fd: cython.int = connect_to(self.address)
-            if fd >= 0:
-                up: Side = Side(self)
-                self.reactor.add(up, fd, _EDGES)
-                self.up = up
-                up.peer = self.down
-                self.down.peer = up
-                self.proxy.watch_connect(self)
+            if self._connect(self.addresses.pop(0)):
                 return True
+        return False
+
+    def _connect(self, address: bytes) -> cython.bint:
+        """Start connecting to one address; False if that can't be, and why is in `failure`."""
+        fd: cython.int = connect_to(address)
+        if fd < 0:
             if -fd in _EXHAUSTED:
                 _log.warning("no socket to reach %s with: %s", self.target.endpoint, os.strerror(-fd))
                 self.failure = errors.OVERLOADED
-                return False
+            else:
+                self.failure = errors.CONNECT_FAILED
+            return False
+        if is_to_itself(fd, address):
+            close_fd(fd)
             self.failure = errors.CONNECT_FAILED
-        return False
+            return False
+        up: Side = Side(self)
+        stands: cython.int = self._send_early(up, fd)
+        if stands < 0:
+            close_fd(fd)
+            self.failure = errors.CONNECT_FAILED
+            return False
+        up.asked = not stands or up.pending is not None
+        self.reactor.add(up, fd, _EDGES if up.asked else _INCOMING)
+        self.up = up
+        up.peer = self.down
+        self.down.peer = up
+        if stands:
+            return self._relay()
+        self.proxy.connecting += 1
+        self.counted = True
+        self.reactor.timers.add(self, self.reactor.now + self.proxy.upstream.connect_timeout, self.reactor.now)
+        return True
+
+    def _send_early(self, up: Side, fd: cython.int) -> cython.int:
+        """Send what the caller has sent already; 1 if the connection stands, as it does at once on this host, -1 if it
+        has been refused, 0 if that is not known.
+
+        One event less per connection. What can't be sent yet is kept: it may go to another endpoint.
+        """
+        down: Side = self.down
+        reactor: Reactor = self.reactor
+        got: cython.Py_ssize_t
+        if self.early is None and not down.ended:
+            got = recv_into(down.fd, reactor.inbox, 0, _FIRST_READ)
+            if got > 0:
+                self.early = octets_of(reactor.inbox, 0, got)
+                reactor.carried += got
+                down.readable = got == _FIRST_READ
+            elif got == 0:
+                down.ended = True
+            else:
+                down.readable = got != -_WOULD_BLOCK  # another error is met again, when the connection stands
+        if self.early is None:
+            return 0
+        got = send_from(fd, self.early, 0, len(self.early))
+        if got <= 0:
+            return 0 if got == -_WOULD_BLOCK else -1
+        up.sent = got
+        reactor.carried -= got
+        if got < len(self.early):
+            up.pending = self.early
+            up.at = got
+        self.early = None
+        return 1
+
+    def _decided(self) -> cython.int:
+        """The kernel, or we, have decided on the connection to the endpoint."""
+        if self.counted:
+            self.counted = False
+            self.proxy.connecting -= 1
+            self.reactor.timers.cancel(self)
+        return 0
 
     def on_connect(self, broken: cython.bint) -> cython.int:
         """The kernel has decided on the connection to the endpoint; no, if `broken`."""
-        up: Side = self.up
-        down: Side = self.down
-        self.proxy.connecting.pop(self, None)
-        if (broken and socket_error(up.fd) != 0) or is_to_itself(up.fd, self.address):
+        self._decided()
+        if broken:
             self._drop_up()
             self.failure = errors.CONNECT_FAILED
-            if not self._connect() and self._may_pick_again():
+            if not self._connect_next() and self._may_pick_again():
                 self.attempt()
             return 0
+        up: Side = self.up
+        up.pending = self.early
+        self.early = None
+        self._relay()
+        return 0
+
+    def _relay(self) -> cython.bint:
+        """The connection to the endpoint stands."""
+        up: Side = self.up
+        down: Side = self.down
         self.state = _RELAYING
         self.active = self.reactor.now
-        if down.readable:
+        if down.readable or down.ended or up.pending is not None:
             self.pump(down)
         if up.readable and self.state == _RELAYING:
             self.pump(up)
-        return 0
-
-    def on_connect_timeout(self) -> None:
-        self._drop_up()
-        self.failure = errors.CONNECT_TIMEOUT
-        if self._may_pick_again():
-            self.attempt()
+        return True
 
     def _drop_up(self) -> cython.int:
         up: Side = self.up
+        self._decided()
         self.reactor.remove_by_reset(up)
         up.peer = None
         up.connection = None
@@ -276,7 +369,7 @@ class Connection:
         self.up = None
         return 0
 
-    def _may_pick_again(self) -> bool:
+    def _may_pick_again(self) -> cython.bint:
         """Give the target back as failed. True to pick another now; otherwise the rest is arranged."""
         proxy: TcpProxy = self.proxy
         target = self.target
@@ -295,10 +388,13 @@ class Connection:
             return False
         if self.tried is None:
             self.tried = []
-        again: bool = any(other.endpoint == target.endpoint for other in self.tried)
+        again: cython.bint = False
+        for other in self.tried:
+            if other.endpoint == target.endpoint:
+                again = True
         self.tried.append(target)
         if again:
-            self.timer = self.reactor.call_at(self.reactor.now + _AGAIN_AFTER * self.attempts, self.attempt)
+            self.reactor.timers.add(self, self.reactor.now + _AGAIN_AFTER * self.attempts, self.reactor.now)
         return not again
 
     # -- bytes
@@ -342,7 +438,10 @@ class Connection:
                     source.full = 0
             else:
                 source.full = 0
-                source.readable = source.hung_up  # a short read empties a stream socket (epoll(7)), but for a FIN
+                source.readable = source.thorough  # a short read empties a stream socket (epoll(7)), but for a FIN
+            if not sink.prompt and sink.sent > 0:  # the first octets wait for nobody
+                sink.prompt = True
+                set_nodelay(sink.fd)
             moved = send_from(sink.fd, inbox, 0, count)
             if moved < 0:
                 if moved != -_WOULD_BLOCK:
@@ -353,6 +452,9 @@ class Connection:
                 sink.pending = octets_of(inbox, moved, count - moved)
                 sink.at = 0
                 reactor.carried += count - moved
+                if not sink.asked:
+                    sink.asked = True
+                    reactor.change(sink, _EDGES)
                 return 0
 
     def flush(self, sink: Side) -> cython.int:
@@ -402,25 +504,28 @@ class Connection:
 
     def finish(self, reason: Reason | None) -> cython.int:
         """Close both sides, by RST unless `reason` is None, and give everything back."""
-        side: Side | None
         if self.state == _DEAD:
             return 0
         self.state = _DEAD
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        for side in (self.down, self.up):
-            if side is None:
-                continue
-            if side.pending is not None:
-                self.reactor.carried -= len(side.pending) - side.at
-                side.pending = None
-            if reason is not None:
-                self.reactor.remove_by_reset(side)
-            else:
-                self.reactor.remove(side)
-            side.peer = None
-            side.connection = None
+        self._decided()
+        self.reactor.timers.cancel(self)
+        self._close(self.down, reason is not None)
+        if self.up is not None:
+            self._close(self.up, reason is not None)
+        if self.early is not None:
+            self.reactor.carried -= len(self.early)
+            self.early = None
         self.proxy.ended(self, reason)
         return 0
 
+    def _close(self, side: Side, by_reset: cython.bint) -> cython.int:
+        if side.pending is not None:
+            self.reactor.carried -= len(side.pending) - side.at
+            side.pending = None
+        if by_reset:
+            self.reactor.remove_by_reset(side)
+        else:
+            self.reactor.remove(side)
+        side.peer = None
+        side.connection = None
+        return 0

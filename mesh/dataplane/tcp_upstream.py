@@ -1,3 +1,4 @@
+# cython: language_level=3, wraparound=False, initializedcheck=False
 """Where TCP connections and UDP sessions go: a cluster's picker, as the relays want to ask it.
 
 What lives here: the adapter from `Cluster` to the relays' `Upstream`. What this must not know: sockets, bytes.
@@ -5,17 +6,23 @@ What lives here: the adapter from `Cluster` to the relays' `Upstream`. What this
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import cython
+
 from mesh import errors
 from mesh.balance.hashing import source_key
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.model import Protocol
 
+# Callers come again: a key costs more than the pick.
+key_of = functools.lru_cache(1024)(source_key)
+
 
 class PickedEndpoint:
     """One picked endpoint; what the relay knows of it."""
-
-    __slots__ = ("endpoint", "host", "node", "port", "why")
 
     def __init__(self, node: Node, why: str) -> None:
         self.node = node
@@ -50,32 +57,39 @@ class ClusterUpstream:
         service = self._cluster.service
         return service.timeout.udp_idle if service is not None else 60.0
 
-    def pick(self, source: str, tried: list[PickedEndpoint]) -> PickedEndpoint | None:
+    def pick(self, source: str, tried: list[Any]) -> PickedEndpoint | None:
         """The endpoint for one more attempt; counts as in flight until `released`."""
-        cluster = self._cluster
-        cluster.hub.touch()
+        cluster: Cluster = self._cluster
+        target: PickedEndpoint
+        avoid: list[Node] | None = None
         if cluster.service is None:
             return None
-        node = cluster.pick(source_key(source), [target.node for target in tried] or None)
+        if tried:
+            avoid = []
+            for target in tried:
+                avoid.append(target.node)
+        node: Node | None = cluster.pick(key_of(source), avoid)
         if node is None:
             return None
         node.begin()
         return PickedEndpoint(node, cluster.why)
 
-    def released(self, target: PickedEndpoint, ok: bool, reason: errors.Reason | None) -> None:
+    def released(self, target: PickedEndpoint, ok: cython.bint, reason: errors.Reason | None) -> cython.int:
         """The attempt is over: `ok` False when the endpoint is to blame."""
-        cluster = self._cluster
-        cluster.hub.touch()
+        cluster: Cluster = self._cluster
         target.node.end()
         if ok:
             cluster.succeeded(target.node)
         elif reason is None or reason.fault is errors.Fault.UPSTREAM:
             cluster.failed(target.node)
+        return 0
 
 
 class DatagramUpstream(ClusterUpstream):
     """The same for a port where no protocol is declared: datagrams go to a service that speaks UDP, and to no other."""
 
-    def pick(self, source: str, tried: list[PickedEndpoint]) -> PickedEndpoint | None:
+    def pick(self, source: str, tried: list[Any]) -> PickedEndpoint | None:
         service = self._cluster.service
-        return super().pick(source, tried) if service is not None and service.protocol is Protocol.UDP else None
+        if service is None or service.protocol is not Protocol.UDP:
+            return None
+        return ClusterUpstream.pick(self, source, tried)

@@ -1,6 +1,6 @@
 from mesh.dataplane.hub cimport Hub, Shell
 from mesh.dataplane.reactor cimport Watch
-from mesh.dataplane.syscalls cimport connect_to, send_fin, is_to_itself, recv_into, send_from, socket_error
+from mesh.dataplane.syscalls cimport connect_to, send_fin, is_to_itself, recv_into, send_from, set_nodelay, socket_error
 from mesh.dataplane.timers cimport Timer
 from mesh.wire.codec cimport ABORTS, STAYS, Codec, Handler
 from mesh.wire.octets cimport octets_of, put_octets
@@ -31,7 +31,8 @@ cdef class Transport(Shell):
     cdef Patience patience
     cdef bint readable
     cdef bint shut
-    cdef bint hung_up
+    cdef bint thorough
+    cdef bint asked
     cdef bint ended
     cdef bint held
     cdef bint deferred

@@ -16,20 +16,29 @@ from typing import Any
 import cython
 
 from mesh.dataplane.hub import Hub, Shell
-from mesh.dataplane.reactor import EDGES, Watch
+from mesh.dataplane.reactor import EDGES, INCOMING, Watch
 from mesh.dataplane.syscalls import host_of, literal, packed, port_of
 from mesh.dataplane.timers import Timer
 from mesh.wire.codec import Codec, Handler
 from mesh.wire.errors import ConnectionError_
 
 if not cython.compiled:
-    from mesh.dataplane.syscalls import connect_to, is_to_itself, recv_into, send_fin, send_from, socket_error
+    from mesh.dataplane.syscalls import (
+        connect_to,
+        is_to_itself,
+        recv_into,
+        send_fin,
+        send_from,
+        set_nodelay,
+        socket_error,
+    )
     from mesh.wire.codec import ABORTS, STAYS
     from mesh.wire.octets import octets_of, put_octets
 
 _log = logging.getLogger(__name__)
 
 _EDGES = cython.declare(cython.uint, EDGES)
+_INCOMING = cython.declare(cython.uint, INCOMING)
 _WOULD_BLOCK = cython.declare(cython.int, errno.EAGAIN)
 _REFUSED = cython.declare(cython.int, errno.ECONNREFUSED)
 # Transport.state
@@ -39,8 +48,9 @@ _OPEN = cython.declare(cython.int, 2)
 _LINGERING = cython.declare(cython.int, 3)  # our end is sent; what the peer still says is thrown away
 _GONE = cython.declare(cython.int, 4)
 
-_IN = cython.declare(cython.uint, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
-_HANGUP = cython.declare(cython.uint, select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
+_IN = cython.declare(cython.uint, select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
+                     | select.EPOLLERR)
+_THOROUGH = cython.declare(cython.uint, select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
 _BROKEN = cython.declare(cython.uint, select.EPOLLHUP | select.EPOLLERR)
 _OUT = cython.declare(cython.uint, select.EPOLLOUT)
 
@@ -120,7 +130,8 @@ class Transport(Shell):
         self.address = b""
         self.patience: Any = None
         self.readable = False
-        self.hung_up = False
+        self.thorough = False  # a short read does not prove that nothing is left
+        self.asked = False  # epoll tells when the kernel takes octets again
         self.ended = False  # the peer's end has been read
         self.held = False  # the codec takes nothing now
         self.deferred = False
@@ -139,7 +150,7 @@ class Transport(Shell):
         self.peer_port = port
         self.hub.touch()
         try:
-            self.hub.add(self, fd, _EDGES)
+            self.hub.add(self, fd, _INCOMING)
         except OSError as error:
             _log.warning("no connection from %s port %d: %s", host, port, error.strerror)
             return
@@ -160,11 +171,13 @@ class Transport(Shell):
             if fd < 0:
                 failure = OSError(-fd, os.strerror(-fd))
                 continue
+            set_nodelay(fd)
             self.address = address
             self.peer_host = host_of(address)
             self.peer_port = port_of(address)
             self.opening = self.hub.loop.create_future()
             self.hub.add(self, fd, _EDGES)
+            self.asked = True
             self.state = _CONNECTING
             try:
                 await self.opening
@@ -209,8 +222,8 @@ class Transport(Shell):
             self.on_connect(mask)
         if mask & _IN:
             self.readable = True
-            if mask & _HANGUP:
-                self.hung_up = True
+            if mask & _THOROUGH:
+                self.thorough = True
         if self.state == _OPEN:
             if mask & _OUT and self.paused:
                 self.resume()
@@ -271,7 +284,7 @@ class Transport(Shell):
             got = recv_into(self.fd, hub.inbox, have, want)
             if got > 0:
                 if got < want:
-                    self.readable = self.hung_up  # a short read empties a stream socket (epoll(7)), but for a FIN
+                    self.readable = self.thorough  # a short read empties a stream socket (epoll(7)), but for a FIN
                 elif self.limit < INBOX_BYTES:
                     self.limit *= 2
                 self.feed(have + got)
@@ -399,6 +412,9 @@ class Transport(Shell):
         if not self.paused:
             self.paused = True
             self.refused = conn.out_len
+            if not self.asked:
+                self.asked = True
+                self.hub.change(self, _EDGES)
         return False
 
     def resume(self) -> cython.int:

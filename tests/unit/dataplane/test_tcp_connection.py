@@ -433,3 +433,57 @@ def test_both_address_families(host: str) -> None:
                 assert await loop.sock_recv(client, 100) == b"six"
         backend.close()
     run(main())
+
+
+def test_urgent_data_stops_nothing() -> None:
+    """A read ends at the urgent mark though more is there: a short read then proves nothing."""
+    async def main() -> None:
+        async with world(echo) as here:
+            with here.connect() as client:
+                for number in range(50):
+                    sent = b"%d before," % number
+                    client.send(sent)
+                    client.send(b"!", socket.MSG_OOB)  # travels outside the stream, as everywhere
+                    client.send(b"after")
+                    heard = b""
+                    while len(heard) < len(sent) + 5:
+                        heard += await asyncio.wait_for(here.loop.sock_recv(client, 100), 5)
+                    assert heard == sent + b"after"
+                client.send(b"x")
+                client.send(b"!", socket.MSG_OOB)
+                client.send(b"last words")
+                client.shutdown(socket.SHUT_WR)
+                assert await read_all(client) == b"xlast words"
+            assert (await here.until_closed()).reason == ""
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 32_767, 32_768, 32_769, 300_000])
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_the_caller_sent_at_once_goes_out_with_the_connection(size: int, ends: bool) -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            with here.connect() as client:
+                sent = os.urandom(size)
+                writer = here.loop.create_task(here.loop.sock_sendall(client, sent))  # before anybody accepts
+                if ends:
+                    writer.add_done_callback(lambda _: client.shutdown(socket.SHUT_WR))
+                    assert await read_all(client) == sent
+                else:
+                    heard = b""
+                    while len(heard) < size:
+                        heard += await here.loop.sock_recv(client, 1 << 16)
+                    assert heard == sent
+                await writer
+        assert here.records[0].request_bytes == here.records[0].response_bytes == size
+    run(main())
+
+
+def test_a_caller_that_ends_before_the_connection_stands() -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            with here.connect() as client:
+                client.shutdown(socket.SHUT_WR)
+                assert await read_all(client) == b""
+            assert (await here.until_closed()).reason == ""
+    run(main())
