@@ -325,7 +325,7 @@ class Transport(Shell):
             _log.info("%s: connection of %s port %d ended: %s", error.cause, self.peer_host, self.peer_port, error)
             self.failed = True
             self.rest = b""
-            return self.close()
+            return self.reset() if conn.ending == ABORTS else self.close()
         if conn.ending != STAYS:
             return self.on_ending()
         if self.paused and conn.out_len - max(self.sent, self.refused) > MAX_UNREAD_CONTROL:

@@ -52,7 +52,7 @@ class Http1Pool(Pool):
         self.sweeper = Sweep(self)
 
     def make_codec(self, handler: UpstreamHandler) -> Codec:
-        return Connection(True, handler, self.hub.dirty)
+        return Connection(True, handler, self.hub.dirty, self.hub.rng)
 
     def may_connect(self) -> cython.bint:
         return (self.connecting < len(self.waiting) and len(self.everyone) + self.connecting < MAX_CONNECTIONS
