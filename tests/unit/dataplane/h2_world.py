@@ -56,7 +56,7 @@ class Call:
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         self.informational: list[dict[str, str]] = []
-        self.body = b""
+        self.body = bytearray()
         self.ended = False
         self.reset: int | None = None
 
