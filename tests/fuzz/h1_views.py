@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import h11
 import httptools
+
+INTERIM = re.compile(rb"1[0-9]{2}")
 
 
 @dataclass
@@ -144,7 +147,10 @@ def by_llhttp(octets: bytes, responses: bool = False) -> View:
     try:
         collector.parser.feed_data(octets)
     except httptools.HttpParserUpgrade as upgrade:
+        # Whatever the version and the method are, it leaves the content to others.
         view.rest = octets[upgrade.args[0] :]
+        view.messages[-1].complete = False
     except httptools.HttpParserError as error:
         view.error = f"{type(error).__name__}: {error}"
+    view.messages = [message for message in view.messages if not INTERIM.fullmatch(message.start[0])]
     return view

@@ -11,20 +11,21 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import PIPE, STDOUT
 
 import harness
 
 ROOT = harness.ROOT
 TREE = ROOT / "build" / "sanitized"
-TESTS = ("wire", "dataplane", "balance", "resilience", "telemetry")
+TESTS = (("wire",), ("dataplane", "balance", "resilience", "telemetry"))  # at the same time
 CHECKS = "-fsanitize=address,undefined"
 # CPython is built so that signed overflow wraps; our code has to be right without. Asserts of Python's own macros are
 # on (is this a list?), and freelists off: an object that is taken from one is no use after free to anybody.
 FLAGS = (
-    f"-O1 -g1 -fno-omit-frame-pointer {CHECKS} -fno-sanitize-recover=all -fno-wrapv -UNDEBUG -DCYTHON_USE_FREELISTS=0"
+    f"-O0 -g1 -fno-omit-frame-pointer {CHECKS} -fno-sanitize-recover=all -fno-wrapv -UNDEBUG -DCYTHON_USE_FREELISTS=0"
 )
-# CPython keeps what it made until the process ends, and much longer: its leaks are no news. Ours would show in
-# test_corpus.py, which counts blocks.
+# CPython keeps what it made until the process ends: its leaks are no news. For ours see test_corpus.py.
 ASAN = "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1"
 UBSAN = "print_stacktrace=1:halt_on_error=1"
 
@@ -74,28 +75,41 @@ def environment() -> dict[str, str]:
             "LD_PRELOAD": preloaded, "ASAN_OPTIONS": ASAN, "UBSAN_OPTIONS": UBSAN}  # fmt: skip
 
 
-def run(arguments: list[str]) -> int:
-    """The status of the tests, or of what the fuzzer has learnt here and isn't checked in."""
+def check_loaded() -> None:
     code = "import mesh.wire.h2, pathlib; assert pathlib.Path(mesh.wire.h2.__file__).is_relative_to(pathlib.Path.cwd())"
     subprocess.run([sys.executable, "-c", code], cwd=TREE, env=environment(), check=True)
+
+
+def pytest(arguments: list[str]) -> int:
     # What the sanitizers say goes past Python; pytest must not capture and lose it.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--capture=sys", *arguments]
-    status = subprocess.run(command, cwd=TREE, env=environment(), check=False).returncode
+    said = subprocess.run(command, cwd=TREE, env=environment(), check=False, stdout=PIPE, stderr=STDOUT, text=True)
+    print(f"{' '.join(arguments)}\n{said.stdout}", flush=True)
+    return said.returncode
+
+
+def replay_learnt() -> int:
+    """What the fuzzer has learnt here and isn't checked in."""
     learnt = [name for name in harness.TARGETS if (harness.WORK / name / "corpus").is_dir()]
-    if status == 0 and learnt:
-        # From here, where build/fuzz is; the modules are still those of the copy.
-        command = [sys.executable, str(harness.HERE / "replay.py"), "--digests", "--learnt", *learnt]
-        replay = subprocess.run(command, cwd=TREE, env=environment(), check=False, stdout=subprocess.PIPE)
-        print(f"{len(replay.stdout.splitlines()):,} inputs that the fuzzer learnt here: status {replay.returncode}")
-        return replay.returncode
-    return status
+    if not learnt:
+        return 0
+    # From here, where build/fuzz is; the modules are still those of the copy.
+    command = [sys.executable, str(harness.HERE / "replay.py"), "--digests", "--learnt", *learnt]
+    replay = subprocess.run(command, cwd=TREE, env=environment(), check=False, stdout=PIPE)
+    print(f"{len(replay.stdout.splitlines()):,} inputs that the fuzzer learnt here: status {replay.returncode}")
+    return replay.returncode
 
 
 def main() -> None:
     copy()
     build()
-    if sys.argv[1:] != ["--build"]:
-        sys.exit(run(sys.argv[1:] or [f"tests/unit/{name}" for name in TESTS]))
+    if sys.argv[1:] == ["--build"]:
+        return
+    check_loaded()
+    groups = [sys.argv[1:]] if sys.argv[1:] else [[f"tests/unit/{name}" for name in group] for group in TESTS]
+    with ThreadPoolExecutor(len(groups)) as pool:
+        failed = any(list(pool.map(pytest, groups)))
+    sys.exit(failed or replay_learnt() != 0)
 
 
 if __name__ == "__main__":
