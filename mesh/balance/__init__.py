@@ -8,5 +8,7 @@ from mesh.balance.hashing import source_key
 from mesh.balance.node import Node, NodeSet
 from mesh.balance.picker import Picker
 from mesh.balance.rng import Rng
+from mesh.balance.subset import Caller
 
-__all__ = ["Balancer", "Node", "NodeSet", "Outlier", "Picker", "Rng", "check_policy", "make_picker", "source_key"]
+__all__ = ["Balancer", "Caller", "Node", "NodeSet", "Outlier", "Picker", "Rng", "check_policy", "make_picker",
+           "source_key"]

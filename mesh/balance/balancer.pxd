@@ -1,10 +1,24 @@
 cimport cython
 
-from mesh.balance.node cimport Node, NodeSet
+from mesh.balance.levels cimport Eligibility, Level
+from mesh.balance.node cimport INFINITY, Node, NodeSet
 from mesh.balance.picker cimport Picker
-from mesh.balance.rng cimport Rng
+from mesh.balance.rng cimport Rng, mix64
+from mesh.balance.slow_start cimport SlowStart
 
-cdef double INFINITY
+cdef unsigned long long LEVEL_SALT
+
+
+@cython.final
+cdef class Tier:
+    cdef Picker picker
+    cdef list active
+    cdef list away
+    cdef double until
+    cdef str why
+    cdef bint stale
+
+    cdef take(self, double now)
 
 
 @cython.final
@@ -12,23 +26,40 @@ cdef class Balancer:
     cdef readonly object policy
     cdef readonly NodeSet nodes
     cdef readonly Rng rng
-    cdef readonly Picker picker
-    cdef readonly bint feedback
-    cdef readonly object sticky
     cdef str name
     cdef readonly str why
-    cdef readonly list active
+    cdef bint hashing
+    cdef readonly object sticky
+    cdef SlowStart slow_start
+    cdef Eligibility eligibility
+    cdef readonly Picker picker
+    cdef readonly bint feedback
+    cdef dict by_key
+    cdef list tiers
+    cdef Tier only
     cdef readonly bint panic
     cdef long long generation
     cdef double refresh_at
 
-    @cython.locals(picker=Picker)
+    @cython.locals(tier=Tier, picker=Picker)
     cpdef Node pick(self, unsigned long long key, double now, list tried)
     @cython.locals(node=Node)
     cpdef Node pick_again(self, bytes cookies, unsigned long long key, double now, list tried)
+    @cython.locals(other=Tier)
+    cdef Node pick_other(self, Tier tier, unsigned long long key, double now, list tried)
+    @cython.locals(tier=Tier, last=Tier, bits=cython.ulonglong, place=cython.double, before=cython.double)
+    cdef Tier draw(self, unsigned long long key)
+    @cython.locals(tier=Tier, picker=Picker)
     cpdef int on_result(self, Node node, double latency, bint ok, double now) except -1
+    cpdef move(self, object caller)
     cpdef changed(self)
     cpdef str describe(self)
+    @cython.locals(tier=Tier)
     cpdef close(self)
-    @cython.locals(node=Node, active=list, ejected=list)
+    @cython.locals(level=Level, tier=Tier, gone=Tier, levels=list, before=dict, weights_changed=cython.bint,
+                   until=cython.double)
     cdef refresh(self, double now)
+
+
+@cython.locals(node=Node)
+cdef bint has_other(list nodes, list tried) except -1

@@ -1,53 +1,89 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False, annotation_typing=False
-"""Who can be picked at this moment, and the pick.
+"""The pick: a level that has load to give, and one of its nodes.
 
-What lives here: Balancer, which joins a node set with an algorithm. What this must not know: any one algorithm,
-connections, the clock.
+What lives here: Balancer, which joins a node set, who may be picked of it, and an algorithm. What this must not know:
+how levels are made (mesh.balance.levels), any one algorithm, connections, the clock.
 
 The order of preference is the same for all algorithms:
-1. endpoints that are healthy (weight above 0, HEALTHY in the registry), not ejected and not yet tried for this request;
-2. those that are healthy and not ejected, tried or not: a second chance is better than none;
-3. where every healthy endpoint is ejected, the ejected ones, as if none were. Passive health has then lost its
-   meaning (the callers' side or the whole service is ill), and an ejection must never make a service unreachable;
-   Envoy calls this panic;
-4. none: None.
+1. the node that the client's cookie names, where the policy has one;
+2. nodes of the level drawn (in proportion to load) that have not been tried for this request;
+3. nodes of the other levels, the first first, that have not been tried: backups, too, for a second attempt;
+4. nodes of the level drawn, tried or not: a second chance is better than none;
+5. None, where no node is healthy.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import cython
+
 from mesh.balance.factory import make_picker
+from mesh.balance.levels import Eligibility
 from mesh.balance.node import Node, NodeSet
 from mesh.balance.picker import Picker
-from mesh.balance.rng import Rng
+from mesh.balance.rng import Rng, mix64
+from mesh.balance.slow_start import SlowStart
 from mesh.balance.sticky import Sticky
-from mesh.model.balance import BalancePolicy
+from mesh.balance.subset import Caller
+from mesh.model.balance import HASHING, BalancePolicy
 
-INFINITY = float("inf")
+if not cython.compiled:
+    from mesh.balance.node import INFINITY
+
+# Keeps the draw of a level apart from the hash of a node.
+LEVEL_SALT = 0xD6E8FEB86659FD93
+
+
+class Tier:
+    """A level as the pick sees it, and the picker that keeps its state while the level is there. `until`: with the
+    loads of those before it; `stale`: the picker has not taken `active` yet."""
+
+    def __init__(self, picker: Picker) -> None:
+        self.picker = picker
+        self.active: list[Node] = []
+        self.away: list[Node] = []
+        self.until = 0.0
+        self.why = ""
+        self.stale = True
+
+    def take(self, now: float) -> None:
+        if self.stale:
+            self.stale = False
+            self.picker.now = now
+            self.picker.take(self.active, self.away)
 
 
 class Balancer:
-    """Picks one node of a set by a policy.
+    """Picks one node of a set by a policy, for one caller.
 
-    `panic`: all healthy nodes are ejected. `why`: how the last pick was made. `feedback`: the algorithm learns from
-    `on_result`. Who can be picked is looked at again at the next pick after `changed()` and when an ejection runs out,
-    so that a pick itself need not look at every node.
+    `why`: how the last pick was made. `panic`: ejections are not believed, in a level that is picked from. `feedback`:
+    the algorithm learns from `on_result`. Who can be picked is looked at again at the next pick after `changed()`, when
+    an ejection runs out, and while an endpoint starts slowly, so that a pick itself need not look at every node.
     """
 
-    def __init__(self, policy: BalancePolicy, nodes: NodeSet, rng: Rng) -> None:
+    def __init__(self, policy: BalancePolicy, nodes: NodeSet, rng: Rng, caller: Caller | None = None) -> None:
         self.policy = policy
         self.nodes = nodes
         self.rng = rng
-        self.picker: Picker = make_picker(policy, rng)
-        self.feedback = self.picker.feedback
-        self.sticky: Any = Sticky(policy.sticky, nodes) if policy.sticky.cookie else None
         self.name: str = policy.algorithm.value
         self.why = self.name
-        self.active: list[Node] = []
+        self.hashing = policy.algorithm in HASHING
+        self.sticky: Any = Sticky(policy.sticky, nodes) if policy.sticky.cookie else None
+        self.slow_start: Any = SlowStart(policy.slow_start) if policy.slow_start.window > 0 else None
+        self.eligibility = Eligibility(policy, caller or Caller())
+        self.picker: Picker = make_picker(policy, rng)
+        self.feedback = self.picker.feedback
+        self.by_key: dict[int, Tier] = {}
+        self.tiers: list[Tier] = []
+        self.only: Any = None
         self.panic = False
         self.generation = -1
         self.refresh_at = -INFINITY
+        for node in nodes.nodes:
+            if node.weight != node.full_weight:  # a balancer before this one let it start slowly
+                node.weight = node.full_weight
+                nodes.generation += 1
 
     def pick(self, key: int, now: float, tried: list[Node] | None) -> Node | None:
         """Return the node for the next request, or None where none is healthy.
@@ -57,14 +93,17 @@ class Balancer:
         """
         if now >= self.refresh_at:
             self.refresh(now)
-        if not self.active:
-            return None
-        picker = self.picker
+        tier: Tier | None = self.only
+        if tier is None:
+            if not self.tiers:
+                return None
+            tier = self.draw(key)
+        picker = tier.picker
         picker.now = now
-        self.why = self.name
+        self.why = tier.why
         if not tried:
             return picker.draw(key)
-        return picker.draw_other(key, tried)
+        return self.pick_other(tier, key, now, tried)
 
     def pick_again(self, cookies: bytes | None, key: int, now: float, tried: list[Node] | None) -> Node | None:
         """As `pick`, but the node that the client's cookie names goes before all others while it can be picked.
@@ -78,11 +117,50 @@ class Balancer:
                 return node
         return self.pick(key, now, tried)
 
+    def pick_other(self, tier: Tier, key: int, now: float, tried: list[Node]) -> Node:
+        """Pick one that is not in `tried`, of `tier` or else of the first level that has one."""
+        if has_other(tier.active, tried):
+            return tier.picker.draw_other(key, tried)
+        for other in self.tiers:
+            if has_other(other.active, tried):
+                other.take(now)
+                other.picker.now = now
+                self.why = other.why
+                return other.picker.draw_other(key, tried)
+        return tier.picker.draw_other(key, tried)
+
+    def draw(self, key: int) -> Tier:
+        """Draw one of several levels by their loads; a key always has the same while these stay."""
+        bits = mix64(key ^ LEVEL_SALT) if self.hashing else self.rng.next64()
+        place = (bits >> 11) * (1.0 / 9007199254740992.0)
+        last: Tier | None = None
+        before = 0.0
+        for tier in self.tiers:
+            if tier.until > before:
+                last = tier
+                if place < tier.until:
+                    break
+            before = tier.until
+        assert last is not None
+        return last
+
     def on_result(self, node: Node, latency: float, ok: bool, now: float) -> int:
         """Tell the algorithm how an attempt ended; see Picker.on_result."""
-        if self.feedback:
-            self.picker.on_result(node, latency, ok, now)
+        if not self.feedback:
+            return 0
+        picker = self.picker
+        if len(self.tiers) > 1:
+            for tier in self.tiers:
+                if node.among(tier.active):
+                    picker = tier.picker
+                    break
+        picker.on_result(node, latency, ok, now)
         return 0
+
+    def move(self, caller: Caller) -> None:
+        """Pick for `caller` from now on: the same sidecar at another position."""
+        self.eligibility = Eligibility(self.policy, caller)
+        self.changed()
 
     def changed(self) -> None:
         """Say that the set was reconciled or a node ejected: the next pick looks at all of them again."""
@@ -94,27 +172,62 @@ class Balancer:
 
     def close(self) -> None:
         """Let go of the nodes, for another balancer over the same set."""
-        self.picker.detach()
-        self.active = []
+        for tier in self.by_key.values():
+            tier.picker.detach()
+        self.by_key = {}
+        self.tiers = []
+        self.only = None
         self.refresh_at = INFINITY
 
     def refresh(self, now: float) -> None:
         """Look at all nodes. Where nothing has changed, neither does the algorithm's own state."""
-        active: list[Node] = []
-        ejected: list[Node] = []
-        self.refresh_at = INFINITY
-        for node in self.nodes.nodes:
-            if node.healthy:
-                if now >= node.ejected_until:
-                    active.append(node)
-                else:
-                    ejected.append(node)
-                    self.refresh_at = min(self.refresh_at, node.ejected_until)
-        self.panic = not active and len(ejected) > 0
-        if self.panic:
-            active = ejected
-        if self.generation != self.nodes.generation or active != self.active:
-            self.generation = self.nodes.generation
-            self.active = active
-            self.picker.now = now
-            self.picker.take(active, [] if self.panic else ejected)
+        self.refresh_at = self.slow_start.advance(self.nodes, now) if self.slow_start is not None else INFINITY
+        levels = self.eligibility.sort(self.nodes.nodes, now)
+        self.refresh_at = min(self.refresh_at, self.eligibility.back)
+        before = self.by_key
+        self.by_key = {}
+        self.tiers = []
+        self.only = None
+        self.panic = False
+        weights_changed = self.generation != self.nodes.generation
+        self.generation = self.nodes.generation
+        until = 0.0
+        for level in levels:
+            if not level.active:
+                continue
+            tier = before.pop(level.key, None)
+            if tier is None:
+                tier = Tier(make_picker(self.policy, self.rng))
+            self.tiers.append(tier)
+            self.by_key[level.key] = tier
+            if weights_changed or level.active != tier.active or level.away != tier.away:
+                tier.stale = True
+                tier.active = level.active
+                tier.away = level.away
+            tier.why = self.name
+            if level.name:
+                tier.why += f", {level.name}"
+            if level.panic:
+                tier.why += f", panic: {level.ratio:.0%} up"
+            until += level.load
+            tier.until = until
+            if level.load > 0:
+                self.panic = self.panic or level.panic
+                tier.take(now)
+                if level.load > 0.999999:
+                    self.only = tier
+        for gone in before.values():
+            gone.picker.detach()
+        if self.tiers:
+            tier = self.tiers[0]
+            self.picker = tier.picker
+
+
+def has_other(nodes: list[Node], tried: list[Node]) -> bool:
+    """Whether there is one of `nodes` that is not in `tried`, which are few."""
+    if len(nodes) > len(tried):
+        return True
+    for node in nodes:  # noqa: SIM110  any() would make a generator for each call
+        if not node.among(tried):
+            return True
+    return False

@@ -1,5 +1,7 @@
 cimport cython
 
+cdef double INFINITY
+
 
 cdef class LoadWatcher:
     cdef on_begin(self, Node node)
@@ -8,19 +10,24 @@ cdef class LoadWatcher:
 
 @cython.final
 cdef class Node:
+    # What a pick looks at, in one cache line with the object's head.
+    cdef public long long weight
+    cdef readonly long long in_flight
+    cdef public double latency
+    cdef public double latency_at
+    cdef list watchers
     cdef readonly object endpoint
     cdef readonly str resource
-    cdef readonly long long weight
+    cdef readonly long long full_weight
+    cdef public double up_since
+    cdef readonly int priority
+    cdef readonly bint serving
     cdef readonly bint healthy
-    cdef readonly long long in_flight
     cdef public long long consecutive_failures
     cdef public long long ejections
     cdef public double ejected_until
-    cdef public double latency
-    cdef public double latency_at
     cdef public bint measured
     cdef public object pool
-    cdef list watchers
     cdef readonly Py_ssize_t position
     cdef readonly bint removed
 
@@ -34,13 +41,14 @@ cdef class Node:
     @cython.locals(node=Node)
     cpdef bint among(self, list nodes) except -1
     cdef update(self, object endpoint)
+    cdef judge(self)
     cdef remove(self)
 
 
 cdef class NodeSet:
     cdef readonly list nodes
     cdef readonly dict by_name
-    cdef readonly long long generation
+    cdef public long long generation
 
     @cython.locals(node=Node, position=cython.Py_ssize_t, added=list, removed=list, changed=list, by_name=dict)
     cpdef tuple reconcile(self, object endpoints)

@@ -13,6 +13,8 @@ from typing import Any
 
 from mesh.model.values import Endpoint, Health
 
+INFINITY = float("inf")
+
 
 class LoadWatcher:
     """Is told when a call begins and ends at a node that it was added to (`Node.watch`), after the count has
@@ -29,8 +31,10 @@ class Node:
     """One endpoint. The owner of the calls says when each begins and ends, Outlier keeps the ejection, the pickers that
     go by latency keep that, NodeSet everything else.
 
-    `in_flight`: calls that have begun and not ended; changed by `begin` and `end` only. `weight`: 0..1,000,000.
-    `healthy`: the registry says HEALTHY and the weight is not 0. `consecutive_failures`: without a success between
+    `in_flight`: calls that have begun and not ended; changed by `begin` and `end` only. `full_weight`: what the
+    registry says, 0..1,000,000; `weight`: what pickers go by, the same but for slow start, where all are a hundred
+    times as large and some are growing up to that since `up_since`. `serving`: it is to take traffic, with a weight and
+    not draining; `healthy`: and it can, as far as the registry knows. `consecutive_failures`: without a success between
     them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `latency`: moving average in seconds as of the
     instant `latency_at`, -1 before anybody wanted it; `measured`: it is more than a guess. `pool`: the owner's slot,
     for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the set,
@@ -52,7 +56,9 @@ class Node:
         self.endpoint = endpoint
         self.resource = endpoint.resource
         self.weight = endpoint.weight
-        self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
+        self.full_weight = endpoint.weight
+        self.up_since = INFINITY
+        self.judge()
 
     def begin(self) -> int:
         """Count a call that is about to be sent here."""
@@ -96,13 +102,21 @@ class Node:
         """Take over what the registry says of the same endpoint now."""
         self.endpoint = endpoint
         self.resource = endpoint.resource
-        self.weight = endpoint.weight
-        self.healthy = endpoint.weight > 0 and endpoint.health is Health.HEALTHY
+        if endpoint.weight != self.full_weight:
+            self.weight = self.full_weight = endpoint.weight
+        self.judge()
+
+    def judge(self) -> None:
+        health = self.endpoint.health
+        self.priority = self.endpoint.priority
+        self.serving = self.full_weight > 0 and health is not Health.DRAINING
+        self.healthy = self.serving and health is Health.HEALTHY
 
     def remove(self) -> None:
         """Leave the set for good: never eligible again, and nobody is told of the calls that still end."""
         self.removed = True
         self.healthy = False
+        self.serving = False
         self.position = -1
         self.watchers = None
 
@@ -141,7 +155,7 @@ class NodeSet:
                 node = Node(endpoint)
                 added.append(node)
             elif node.endpoint is not endpoint and node.endpoint != endpoint:
-                if node.weight != endpoint.weight:
+                if node.full_weight != endpoint.weight:
                     self.generation += 1
                 node.update(endpoint)
                 changed.append(node)

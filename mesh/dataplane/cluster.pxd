@@ -2,6 +2,7 @@ from mesh.balance.balancer cimport Balancer
 from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.timers cimport Probe, TimerWheel
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
 from mesh.wire.hpack cimport Head
@@ -9,6 +10,9 @@ from mesh.wire.hpack cimport Head
 cdef class Cluster:
     cdef readonly Hub hub
     cdef readonly str name
+    cdef readonly object caller
+    cdef object merge
+    cdef Probe merged
     cdef readonly object service
     cdef readonly bint service_known
     cdef readonly bint endpoints_known

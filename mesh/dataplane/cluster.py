@@ -9,16 +9,19 @@ What this must not know: protobuf, sockets, how a request is carried.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cython
 
 from mesh.balance.balancer import Balancer
 from mesh.balance.ejection import Outlier
+from mesh.balance.merge import MergeWindow
 from mesh.balance.node import Node, NodeSet
+from mesh.balance.subset import Caller
 from mesh.dataplane.affinity import Affinity
 from mesh.dataplane.hub import Hub
+from mesh.dataplane.timers import Probe
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.dataplane.upstream_http1 import Http1Pool
 from mesh.model import Endpoint, Protocol, Service
@@ -35,9 +38,12 @@ class Cluster:
     `known()` is false until discovery (or the state on disk) has told of both the service and its endpoints.
     """
 
-    def __init__(self, hub: Hub, name: str) -> None:
+    def __init__(self, hub: Hub, name: str, caller: Caller | None = None) -> None:
         self.hub = hub
         self.name = name
+        self.caller = caller or Caller()
+        self.merge: Any = MergeWindow(0.0)
+        self.merged = Probe(self._put_what_was_held)
         self.service_known = False
         self.endpoints_known = False
         self.nodes = NodeSet()
@@ -81,7 +87,8 @@ class Cluster:
         if before is None or before.balance != service.balance:
             if self.balancer is not None:
                 self.balancer.close()
-            self.balancer = Balancer(service.balance, self.nodes, self.hub.rng)
+            self.balancer = Balancer(service.balance, self.nodes, self.hub.rng, self.caller)
+            self.merge.window = service.balance.merge_window
             self.affinity = Affinity(self.balancer, self.hub.rng) if Affinity.needed(self.balancer) else None
         if before is None or before.outlier != service.outlier:
             self.outlier = Outlier(service.outlier, self.nodes)
@@ -94,6 +101,30 @@ class Cluster:
                 pool.connect_timeout = self.connect_timeout
                 if pool.sibling is not None:
                     pool.sibling.connect_timeout = self.connect_timeout
+
+    def move(self, caller: Caller) -> None:
+        """Pick as `caller` from now on: the same sidecar, with another position among its like."""
+        if caller != self.caller:
+            self.caller = caller
+            if self.balancer.policy.subset.size:
+                self.balancer.move(caller)
+
+    def hear_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Discovery's latest set, by name: put in force now, or with what comes within the policy's merge window."""
+        now = self.hub.touch()
+        in_force = self.merge.offer(endpoints, now)
+        if in_force is not None:
+            self.update_endpoints(in_force.values())
+        if self.merge.due is not None:
+            self.hub.timers.add(self.merged, self.merge.due, now)
+        else:
+            self.hub.timers.cancel(self.merged)
+        self.hub.flush()
+
+    def _put_what_was_held(self) -> None:
+        held = self.merge.take(self.hub.now)
+        if held is not None:
+            self.update_endpoints(held.values())
 
     def update_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Put a set of endpoints in force: the whole set, not a change of it."""
@@ -203,6 +234,7 @@ class Cluster:
 
     def close(self) -> None:
         """Retire every connection."""
+        self.hub.timers.cancel(self.merged)
         self._retire_pools(self.nodes.nodes)
 
     def statistics(self) -> dict[str, Any]:

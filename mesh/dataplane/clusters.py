@@ -7,9 +7,11 @@ to when it is first wanted. What this must not know: how discovery works, what a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mesh.balance.factory import check_policy
+from mesh.balance.subset import Caller
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.errors import InvalidResource
@@ -26,8 +28,10 @@ class Clusters:
     `unsubscribe(name)` when it is forgotten.
     """
 
-    def __init__(self, hub: Hub, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None]) -> None:
+    def __init__(self, hub: Hub, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None],
+                 caller: Caller | None = None) -> None:
         self._hub = hub
+        self._caller = caller or Caller()
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
         self._pinned: set[str] = set()
@@ -40,7 +44,7 @@ class Clusters:
         if cluster is None:
             if len(self._clusters) >= MAX_CLUSTERS:
                 self._forget_missing()
-            cluster = self._clusters[name] = Cluster(self._hub, name)
+            cluster = self._clusters[name] = Cluster(self._hub, name, self._caller)
             self._subscribe(name)
         return cluster
 
@@ -73,9 +77,12 @@ class Clusters:
 
     def on_endpoints(self, name: str, endpoints: Mapping[str, Endpoint]) -> None:
         """Discovery: all endpoints of a service."""
+        service, _, instance = self._caller.name.partition("/")
+        if name == service:
+            self._take_position(sorted(endpoints), instance)
         cluster = self._clusters.get(name)
         if cluster is not None:
-            cluster.update_endpoints(endpoints.values())
+            cluster.hear_endpoints(endpoints)
 
     def check(self, resource: Service | Endpoint) -> None:
         """Discovery asks whether a resource can be used; InvalidResource where what the values allow is beyond this
@@ -85,6 +92,13 @@ class Clusters:
                 check_policy(resource.balance)
             except InvalidResource as error:
                 raise error.under("balance") from None
+
+    def _take_position(self, fleet: list[str], instance: str) -> None:
+        """Stand where this sidecar's rank in its own service says; a stranger to it at the hash of its name."""
+        position = (fleet.index(instance) + 0.5) / len(fleet) if instance in fleet else None
+        self._caller = replace(self._caller, position=position)
+        for cluster in self._clusters.values():
+            cluster.move(self._caller)
 
     def _forget_missing(self) -> None:
         for name, cluster in list(self._clusters.items()):

@@ -1,8 +1,20 @@
 """Frozen, validated values that both programs share; see `values` and `balance`."""
 
-from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
+from mesh.model.balance import (
+    Algorithm,
+    BalancePolicy,
+    HashKey,
+    HashPolicy,
+    LatencyPolicy,
+    LocalityPolicy,
+    Prefer,
+    SlowStartPolicy,
+    StickyPolicy,
+    SubsetPolicy,
+)
 from mesh.model.checks import check_name
 from mesh.model.values import (
+    MAX_PRIORITY,
     MAX_WEIGHT,
     RETRYABLE_CODES,
     SIDECAR_METADATA,
@@ -16,6 +28,7 @@ from mesh.model.values import (
     TimeoutPolicy,
 )
 
-__all__ = ["MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "Algorithm", "BalancePolicy", "Endpoint", "HashKey",
-           "HashPolicy", "Health", "LatencyPolicy", "Locality", "OutlierPolicy", "Protocol", "RetryPolicy", "Service",
-           "StickyPolicy", "TimeoutPolicy", "check_name"]
+__all__ = ["MAX_PRIORITY", "MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "Algorithm", "BalancePolicy",
+           "Endpoint", "HashKey", "HashPolicy", "Health", "LatencyPolicy", "Locality", "LocalityPolicy",
+           "OutlierPolicy", "Prefer", "Protocol", "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy",
+           "SubsetPolicy", "TimeoutPolicy", "check_name"]

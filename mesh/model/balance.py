@@ -46,6 +46,12 @@ WITH_LATENCY = (Algorithm.PEAK_EWMA, Algorithm.LEAST_TIME)
 HASHING = (Algorithm.SOURCE_IP_HASH, Algorithm.RENDEZVOUS, Algorithm.RING_HASH, Algorithm.MAGLEV)
 
 
+# Those that go by weight at each pick, so that an endpoint's can grow while it starts.
+RAMPING = (Algorithm.POWER_OF_TWO, Algorithm.LEAST_REQUEST, Algorithm.PEAK_EWMA, Algorithm.LEAST_TIME,
+           Algorithm.LEAST_CONNECTIONS, Algorithm.WEIGHTED_ROUND_ROBIN, Algorithm.RANDOM, Algorithm.SOURCE_IP_HASH,
+           Algorithm.RENDEZVOUS)
+
+
 class HashKey(Enum):
     """What of a request the hashing algorithms go by."""
 
@@ -133,10 +139,86 @@ class StickyPolicy:
             raise InvalidResource("cookie", "is missing, and without it the rest has no meaning")
 
 
+class Prefer(Enum):
+    """Which endpoints go before others by where they are."""
+
+    ANY = "any"
+    REGION = "region"
+    ZONE = "zone"
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetPolicy:
+    """`match`: only endpoints with all of this metadata; `or_any`: all, while none of those can be picked. `size`: how
+    many each sidecar uses, 0: all."""
+
+    match: tuple[tuple[str, str], ...] = ()
+    or_any: bool = False
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.match) > 64:
+            raise InvalidResource("match", f"{len(self.match)} entries, at most 64")
+        for key, value in self.match:
+            if key == "":
+                raise InvalidResource("match", "a key has at least 1 byte")
+            check_text(f"match[{key!r}] as a key", key, 63)
+            check_text(f"match[{key!r}]", value, 256)
+        if len({key for key, _ in self.match}) < len(self.match):
+            raise InvalidResource("match", "the same key twice")
+        object.__setattr__(self, "match", tuple(sorted(self.match)))
+        if not isinstance(self.or_any, bool):
+            raise InvalidResource("or_any", f"{self.or_any!r} is neither true nor false")
+        if self.or_any and not self.match:
+            raise InvalidResource("or_any", "has no meaning without match")
+        if self.size != 0:
+            check_whole("size", self.size, 2, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityPolicy:
+    """Endpoints near the caller go first; `failover`: regions in the order in which they take over."""
+
+    prefer: Prefer = Prefer.ANY
+    failover: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for index, region in enumerate(self.failover):
+            check_text(f"failover[{index}]", region, 256)
+            if region == "":
+                raise InvalidResource(f"failover[{index}]", "a region has at least 1 byte")
+        if len(self.failover) > 64:
+            raise InvalidResource("failover", f"{len(self.failover)} regions, at most 64")
+        if len(set(self.failover)) < len(self.failover):
+            raise InvalidResource("failover", "the same region twice")
+        if self.failover and self.prefer is Prefer.ANY:
+            raise InvalidResource("failover", "has no meaning with prefer any: no region goes before another")
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStartPolicy:
+    """An endpoint's weight grows to the whole over `window` seconds (0: at once), from `min_ratio` of it; `aggression`
+    1: steadily, above 1: fast first, below 1: slowly first."""
+
+    window: float = 0.0
+    aggression: float = 1.0
+    min_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.window != 0:
+            check_range("window", self.window, 1, 3600)
+        check_range("aggression", self.aggression, 0.1, 10)
+        check_range("min_ratio", self.min_ratio, 0.01, 1)
+        if self.window == 0 and (self.aggression != 1.0 or self.min_ratio != 0.1):
+            raise InvalidResource("window", "is missing, and without it the rest has no meaning")
+
+
 @dataclass(frozen=True, slots=True)
 class BalancePolicy:
     """`choices`: endpoints drawn per pick. `capacity`: calls that an endpoint takes at a time, per unit of weight; 0:
-    not given."""
+    not given. `overprovisioning`: how much more than its part of the load the rest of a level is trusted with.
+    `panic_threshold`: ratio of usable endpoints below which ejections are not believed. `merge_window`: in seconds.
+    """
 
     algorithm: Algorithm = Algorithm.POWER_OF_TWO
     choices: int = 2
@@ -144,6 +226,12 @@ class BalancePolicy:
     latency: LatencyPolicy = LatencyPolicy()
     hash: HashPolicy = HashPolicy()
     sticky: StickyPolicy = StickyPolicy()
+    subset: SubsetPolicy = SubsetPolicy()
+    locality: LocalityPolicy = LocalityPolicy()
+    slow_start: SlowStartPolicy = SlowStartPolicy()
+    overprovisioning: float = 1.4
+    panic_threshold: float = 0.5
+    merge_window: float = 0.1
 
     def __post_init__(self) -> None:
         check_whole("choices", self.choices, 2, 100)
@@ -157,6 +245,13 @@ class BalancePolicy:
         self._only("latency.decay", self.latency.decay, latency.decay, WITH_LATENCY)
         self._only("latency.initial", self.latency.initial, latency.initial, WITH_LATENCY)
         self._check_hash()
+        check_range("overprovisioning", self.overprovisioning, 1, 10)
+        check_range("panic_threshold", self.panic_threshold, 0, 1)
+        check_range("merge_window", self.merge_window, 0, 60)
+        self._only("slow_start.window", self.slow_start.window, 0.0, RAMPING)
+        if self.subset.size and self.algorithm in HASHING:
+            raise InvalidResource("subset.size", f"{self.subset.size} contradicts algorithm {self.algorithm.value}: "
+                                                 "sidecars with different endpoints send a key to different ones")
 
     def _check_hash(self) -> None:
         given, default = self.hash, HashPolicy()

@@ -17,6 +17,7 @@ from mesh.model.checks import check_host, check_name, check_range, check_text, c
 
 _METHOD = re.compile(r"/[!-)+-~]*\*?")  # visible ASCII, `*` only at the end
 MAX_WEIGHT = 1_000_000
+MAX_PRIORITY = 127
 _BALANCE = BalancePolicy()
 # gRPC status names a retry policy may list; OK is not a failure. CANCELLED is the caller's own doing.
 RETRYABLE_CODES = ("UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -150,6 +151,7 @@ class Endpoint:
     locality: Locality = Locality()
     health: Health = Health.HEALTHY
     metadata: tuple[tuple[str, str], ...] = field(default=())
+    priority: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.service, "service")
@@ -157,6 +159,7 @@ class Endpoint:
         check_host(self.host)
         check_whole("port", self.port, 1, 65_535)
         check_whole("weight", self.weight, 0, MAX_WEIGHT)
+        check_whole("priority", self.priority, 0, MAX_PRIORITY)
         if len(self.metadata) > 64:
             raise InvalidResource("metadata", f"{len(self.metadata)} entries, at most 64")
         for key, value in self.metadata:

@@ -14,7 +14,18 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 
 from mesh.errors import InvalidResource
-from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
+from mesh.model.balance import (
+    Algorithm,
+    BalancePolicy,
+    HashKey,
+    HashPolicy,
+    LatencyPolicy,
+    LocalityPolicy,
+    Prefer,
+    SlowStartPolicy,
+    StickyPolicy,
+    SubsetPolicy,
+)
 from mesh.model.values import (
     Endpoint,
     Health,
@@ -35,11 +46,13 @@ _PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2
               service_pb2.PROTOCOL_AUTO: Protocol.AUTO, service_pb2.PROTOCOL_UDP: Protocol.UDP}
 _ALGORITHMS = {service_pb2.Algorithm.Value(f"ALGORITHM_{algorithm.name}"): algorithm for algorithm in Algorithm}
 _HASH_KEYS = {service_pb2.HashKey.Value(f"HASH_KEY_{key.name}"): key for key in HashKey}
+_PREFERS = {service_pb2.Prefer.Value(f"PREFER_{prefer.name}"): prefer for prefer in Prefer}
 _HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,
             endpoint_pb2.HEALTH_DRAINING: Health.DRAINING}
 _PROTOCOL_NUMBERS = {value: number for number, value in _PROTOCOLS.items()}
 _ALGORITHM_NUMBERS: dict[Algorithm, Any] = {value: number for number, value in _ALGORITHMS.items()}
 _HASH_KEY_NUMBERS: dict[HashKey, Any] = {value: number for number, value in _HASH_KEYS.items()}
+_PREFER_NUMBERS: dict[Prefer, Any] = {value: number for number, value in _PREFERS.items()}
 _HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
 
 _BALANCE, _RETRY, _TIMEOUT, _OUTLIER = BalancePolicy(), RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
@@ -93,7 +106,8 @@ def endpoint_from_proto(message: endpoint_pb2.Endpoint) -> Endpoint:
                     weight=message.weight if message.HasField("weight") else 1,
                     locality=_under("locality", _locality, message.locality),
                     health=_enum("health", message.health, _HEALTHS, Health.HEALTHY),
-                    metadata=tuple(message.metadata.items()))
+                    metadata=tuple(message.metadata.items()),
+                    priority=message.priority)
 
 
 def endpoint_to_proto(endpoint: Endpoint) -> endpoint_pb2.Endpoint:
@@ -106,7 +120,8 @@ def endpoint_to_proto(endpoint: Endpoint) -> endpoint_pb2.Endpoint:
         weight=endpoint.weight,
         locality=endpoint_pb2.Locality(region=endpoint.locality.region, zone=endpoint.locality.zone),
         health=_HEALTH_NUMBERS[endpoint.health],
-        metadata=dict(endpoint.metadata))
+        metadata=dict(endpoint.metadata),
+        priority=endpoint.priority)
 
 
 def protocol_from_proto(number: int, field: str = "protocol") -> Protocol:
@@ -142,7 +157,13 @@ def _balance(message: service_pb2.BalancePolicy) -> BalancePolicy:
         capacity=_present(message, "capacity", _BALANCE.capacity),
         latency=_under("latency", _latency, message.latency),
         hash=_under("hash", _hash, message.hash),
-        sticky=_under("sticky", _sticky, message.sticky))
+        sticky=_under("sticky", _sticky, message.sticky),
+        subset=_under("subset", _subset, message.subset),
+        locality=_under("locality", _prefer, message.locality),
+        slow_start=_under("slow_start", _slow_start, message.slow_start),
+        overprovisioning=_present(message, "overprovisioning", _BALANCE.overprovisioning),
+        panic_threshold=_present(message, "panic_threshold", _BALANCE.panic_threshold),
+        merge_window=_seconds(message, "merge_window", _BALANCE.merge_window))
 
 
 def _latency(message: service_pb2.LatencyPolicy) -> LatencyPolicy:
@@ -166,6 +187,22 @@ def _sticky(message: service_pb2.StickyPolicy) -> StickyPolicy:
                         path=message.path or _BALANCE.sticky.path)
 
 
+def _subset(message: service_pb2.SubsetPolicy) -> SubsetPolicy:
+    return SubsetPolicy(match=tuple(message.match.items()), or_any=message.or_any,
+                        size=_present(message, "size", _BALANCE.subset.size))
+
+
+def _prefer(message: service_pb2.LocalityPolicy) -> LocalityPolicy:
+    return LocalityPolicy(_enum("prefer", message.prefer, _PREFERS, _BALANCE.locality.prefer), tuple(message.failover))
+
+
+def _slow_start(message: service_pb2.SlowStartPolicy) -> SlowStartPolicy:
+    default = _BALANCE.slow_start
+    return SlowStartPolicy(window=_seconds(message, "window", default.window),
+                           aggression=_present(message, "aggression", default.aggression),
+                           min_ratio=_present(message, "min_ratio", default.min_ratio))
+
+
 def _balance_to_proto(balance: BalancePolicy) -> service_pb2.BalancePolicy:
     return service_pb2.BalancePolicy(
         algorithm=_ALGORITHM_NUMBERS[balance.algorithm],
@@ -184,7 +221,21 @@ def _balance_to_proto(balance: BalancePolicy) -> service_pb2.BalancePolicy:
         sticky=service_pb2.StickyPolicy(
             cookie=balance.sticky.cookie,
             ttl=duration_to_proto(balance.sticky.ttl),
-            path=balance.sticky.path))
+            path=balance.sticky.path),
+        subset=service_pb2.SubsetPolicy(
+            match=dict(balance.subset.match),
+            or_any=balance.subset.or_any,
+            size=balance.subset.size),
+        locality=service_pb2.LocalityPolicy(
+            prefer=_PREFER_NUMBERS[balance.locality.prefer],
+            failover=balance.locality.failover),
+        slow_start=service_pb2.SlowStartPolicy(
+            window=duration_to_proto(balance.slow_start.window),
+            aggression=balance.slow_start.aggression,
+            min_ratio=balance.slow_start.min_ratio),
+        overprovisioning=balance.overprovisioning,
+        panic_threshold=balance.panic_threshold,
+        merge_window=duration_to_proto(balance.merge_window))
 
 
 def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:

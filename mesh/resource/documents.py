@@ -22,7 +22,18 @@ from enum import Enum
 from typing import Any
 
 from mesh.errors import InvalidResource
-from mesh.model.balance import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, StickyPolicy
+from mesh.model.balance import (
+    Algorithm,
+    BalancePolicy,
+    HashKey,
+    HashPolicy,
+    LatencyPolicy,
+    LocalityPolicy,
+    Prefer,
+    SlowStartPolicy,
+    StickyPolicy,
+    SubsetPolicy,
+)
 from mesh.model.values import (
     Endpoint,
     Health,
@@ -111,7 +122,7 @@ def service_to_document(service: Service) -> dict[str, Any]:
 
 def _balance_to_document(balance: BalancePolicy) -> dict[str, Any]:
     """Only what differs from the default: most of it belongs to other algorithms."""
-    latency, hashing, sticky = balance.latency, balance.hash, balance.sticky
+    latency, hashing, sticky, slow_start = balance.latency, balance.hash, balance.sticky, balance.slow_start
     document: dict[str, Any] = {"algorithm": balance.algorithm.value}
     parts = {
         "choices": balance.choices,
@@ -121,6 +132,13 @@ def _balance_to_document(balance: BalancePolicy) -> dict[str, Any]:
                  "min_ring_size": hashing.min_ring_size, "max_ring_size": hashing.max_ring_size,
                  "table_size": hashing.table_size},
         "sticky": {"cookie": sticky.cookie, "ttl": format_duration(sticky.ttl), "path": sticky.path},
+        "subset": {"match": dict(balance.subset.match), "or_any": balance.subset.or_any, "size": balance.subset.size},
+        "locality": {"prefer": balance.locality.prefer.value, "failover": list(balance.locality.failover)},
+        "slow_start": {"window": format_duration(slow_start.window), "aggression": slow_start.aggression,
+                       "min_ratio": slow_start.min_ratio},
+        "overprovisioning": balance.overprovisioning,
+        "panic_threshold": balance.panic_threshold,
+        "merge_window": format_duration(balance.merge_window),
     }
     given = {part: getattr(balance, part) for part in parts}
     return document | {part: parts[part] for part, value in given.items() if value != getattr(_BALANCE, part)}
@@ -137,6 +155,7 @@ def endpoint_to_document(endpoint: Endpoint) -> dict[str, Any]:
         "locality": {"region": endpoint.locality.region, "zone": endpoint.locality.zone},
         "health": endpoint.health.value,
         "metadata": dict(endpoint.metadata),
+        "priority": endpoint.priority,
     }
 
 
@@ -212,6 +231,12 @@ def _text(value: object, path: str) -> str:
     return value
 
 
+def _flag(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidResource(path, f"expected true or false, not {_seen(value)}")
+    return value
+
+
 def _whole(value: object, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or _is_huge(value):
         raise InvalidResource(path, f"expected a whole number, not {_seen(value)}")
@@ -278,6 +303,14 @@ _SERVICE: dict[str, _Read] = {
             "table_size": _whole,
         }),
         "sticky": _message(StickyPolicy, {"cookie": _text, "ttl": parse_duration, "path": _text}),
+        "subset": _message(SubsetPolicy, {"match": _metadata, "or_any": _flag, "size": _whole}),
+        "locality": _message(LocalityPolicy, {"prefer": _one_of(Prefer, "prefer_"), "failover": _texts}),
+        "slow_start": _message(SlowStartPolicy, {
+            "window": parse_duration, "aggression": _number, "min_ratio": _number,
+        }),
+        "overprovisioning": _number,
+        "panic_threshold": _number,
+        "merge_window": parse_duration,
     }),
     "retry": _message(RetryPolicy, {
         "max_attempts": _whole,
@@ -309,4 +342,5 @@ _ENDPOINT: dict[str, _Read] = {
     "locality": _message(Locality, {"region": _text, "zone": _text}),
     "health": _one_of(Health, "health_"),
     "metadata": _metadata,
+    "priority": _whole,
 }

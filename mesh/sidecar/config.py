@@ -44,6 +44,8 @@ class SidecarConfig:
     inbound: Address = ANY_LOCAL_PORT
     advertise: Address | None = None
     weight: int = 1
+    priority: int = 0
+    metadata: tuple[values.Label, ...] = ()
     region: str = ""
     zone: str = ""
     outbound: tuple[Outbound, ...] = ()
@@ -103,6 +105,10 @@ OPTIONS: tuple[Option, ...] = (
            "address given to callers where it differs from --inbound"),
     Option("weight", "MESH_WEIGHT", "inbound: calls to the local app", "N", values.weight,
            "share of the traffic relative to the other instances, 0..1000000 (default: 1)"),
+    Option("priority", "MESH_PRIORITY", "inbound: calls to the local app", "N", values.priority,
+           "above 0, up to 127: a backup, called when those of lower numbers can't take it all (default: 0)"),
+    Option("metadata", "MESH_METADATA", "inbound: calls to the local app", "KEY=VALUE", values.metadata,
+           "what Services can choose subsets by; repeat it or separate by commas", many=True),
     Option("outbound", "MESH_OUTBOUNDS", "outbound: the app's calls", "NAME=[HOST:]PORT[/PROTOCOL]", values.outbound,
            "listen on PORT and carry what arrives to service NAME; repeat it or separate by commas", many=True),
     Option("outbound_shared", "MESH_SHARED_OUTBOUND", "outbound: the app's calls", "[HOST:]PORT", values.listen,
@@ -219,6 +225,11 @@ def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
             if host == address.host or _wildcard(host) or _wildcard(address.host):
                 raise InvalidConfig(f"{place}: port {address.port} is taken by {other}")
         taken.setdefault(port, []).append((address.host, name))
+    keys: set[str] = set()
+    for setting, label in zip(settings.get("metadata", ()), config.metadata, strict=True):
+        if label.key in keys:
+            raise InvalidConfig(f"{setting.place}: {label.key} is given twice")
+        keys.add(label.key)
     if config.app is not None and _wildcard(config.inbound.host) and config.advertise is None:
         raise InvalidConfig(f"{settings['inbound'][0].place}: callers can't reach {config.inbound.host}; "
                             "give --advertise HOST as well")

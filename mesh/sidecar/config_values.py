@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from mesh.errors import InvalidResource
-from mesh.model import MAX_WEIGHT, Protocol, check_name
+from mesh.model import MAX_PRIORITY, MAX_WEIGHT, Protocol, check_name
 from mesh.sidecar.sources import check_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -48,6 +48,16 @@ class Outbound(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.service}={self.address}" + (f"/{self.protocol.value}" if self.protocol else "")
+
+
+class Label(NamedTuple):
+    """One entry of an endpoint's metadata."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"
 
 
 def text(raw: object) -> str:
@@ -144,6 +154,22 @@ def outbound(raw: object) -> Outbound:
         raise ValueError(f"{value!r} is not NAME=[HOST:]PORT")
     where, slash, declared = rest.partition("/")
     return Outbound(name(service), listen(where), protocol(declared) if slash else None)
+
+
+def metadata(raw: object) -> Label:
+    value = text(raw)
+    key, separator, rest = value.partition("=")
+    if not separator or not key:
+        raise ValueError(f"{value!r} is not KEY=VALUE")
+    if len(key.encode()) > 63 or len(rest.encode()) > 256:
+        raise ValueError(f"{value[:40]!r} is too long: keys have at most 63 bytes, values 256")
+    if key.startswith("mesh."):
+        raise ValueError(f"{key!r} is the mesh's own: choose a key that does not start with 'mesh.'")
+    return Label(key, rest)
+
+
+def priority(raw: object) -> int:
+    return whole(raw, MAX_PRIORITY)
 
 
 def weight(raw: object) -> int:

@@ -42,7 +42,8 @@ class Presence:
         if config.advertise is not None:
             host, port = config.advertise.host, config.advertise.port or port
         self._endpoint = Endpoint(config.service, config.instance, host, port, config.weight,
-                                  Locality(config.region, config.zone), metadata=(SIDECAR_METADATA,))
+                                  Locality(config.region, config.zone), metadata=(SIDECAR_METADATA, *config.metadata),
+                                  priority=config.priority)
         self._registration: Registration | None = None
         self._watch: asyncio.Task[None] | None = None
         self._contested: bool | None = None

@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from mesh.balance.rng import Rng
+from mesh.balance.subset import Caller
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
@@ -20,6 +21,7 @@ from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
+from mesh.model import Locality
 from mesh.sidecar.config import SidecarConfig
 from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
@@ -62,7 +64,8 @@ class Sidecar:
         self.doors = Doors(self.hub, sockets)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
         state = StateFile(config.state_dir, config.service, config.instance, worker)
-        self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget)
+        self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget,
+                                 Caller(config.id, Locality(config.region, config.zone)))
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
         self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)

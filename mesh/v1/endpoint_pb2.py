@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mesh/v1/endpoint.proto\x12\x07mesh.v1\"(\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"\x8f\x02\n\x08\x45ndpoint\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\x13\n\x06weight\x18\x05 \x01(\rH\x00\x88\x01\x01\x12#\n\x08locality\x18\x06 \x01(\x0b\x32\x11.mesh.v1.Locality\x12\x1f\n\x06health\x18\x07 \x01(\x0e\x32\x0f.mesh.v1.Health\x12\x31\n\x08metadata\x18\x08 \x03(\x0b\x32\x1f.mesh.v1.Endpoint.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_weight*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x13\n\x0fHEALTH_DRAINING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mesh/v1/endpoint.proto\x12\x07mesh.v1\"(\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"\xa1\x02\n\x08\x45ndpoint\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\x13\n\x06weight\x18\x05 \x01(\rH\x00\x88\x01\x01\x12#\n\x08locality\x18\x06 \x01(\x0b\x32\x11.mesh.v1.Locality\x12\x1f\n\x06health\x18\x07 \x01(\x0e\x32\x0f.mesh.v1.Health\x12\x31\n\x08metadata\x18\x08 \x03(\x0b\x32\x1f.mesh.v1.Endpoint.MetadataEntry\x12\x10\n\x08priority\x18\t \x01(\r\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_weight*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x13\n\x0fHEALTH_DRAINING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENDPOINT_METADATAENTRY']._loaded_options = None
   _globals['_ENDPOINT_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_HEALTH']._serialized_start=351
-  _globals['_HEALTH']._serialized_end=446
+  _globals['_HEALTH']._serialized_start=369
+  _globals['_HEALTH']._serialized_end=464
   _globals['_LOCALITY']._serialized_start=35
   _globals['_LOCALITY']._serialized_end=75
   _globals['_ENDPOINT']._serialized_start=78
-  _globals['_ENDPOINT']._serialized_end=349
-  _globals['_ENDPOINT_METADATAENTRY']._serialized_start=291
-  _globals['_ENDPOINT_METADATAENTRY']._serialized_end=338
+  _globals['_ENDPOINT']._serialized_end=367
+  _globals['_ENDPOINT_METADATAENTRY']._serialized_start=309
+  _globals['_ENDPOINT_METADATAENTRY']._serialized_end=356
 # @@protoc_insertion_point(module_scope)

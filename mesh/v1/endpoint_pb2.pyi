@@ -27,7 +27,7 @@ class Locality(_message.Message):
     def __init__(self, region: _Optional[str] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("service", "name", "host", "port", "weight", "locality", "health", "metadata")
+    __slots__ = ("service", "name", "host", "port", "weight", "locality", "health", "metadata", "priority")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Endpoint(_message.Message):
     LOCALITY_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     service: str
     name: str
     host: str
@@ -51,4 +52,5 @@ class Endpoint(_message.Message):
     locality: Locality
     health: Health
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, service: _Optional[str] = ..., name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., locality: _Optional[_Union[Locality, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    priority: int
+    def __init__(self, service: _Optional[str] = ..., name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., locality: _Optional[_Union[Locality, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., priority: _Optional[int] = ...) -> None: ...

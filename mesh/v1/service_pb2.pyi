@@ -46,6 +46,13 @@ class HashKey(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HASH_KEY_COOKIE: _ClassVar[HashKey]
     HASH_KEY_PATH: _ClassVar[HashKey]
     HASH_KEY_QUERY: _ClassVar[HashKey]
+
+class Prefer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PREFER_UNSPECIFIED: _ClassVar[Prefer]
+    PREFER_ANY: _ClassVar[Prefer]
+    PREFER_REGION: _ClassVar[Prefer]
+    PREFER_ZONE: _ClassVar[Prefer]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_HTTP2: Protocol
@@ -74,6 +81,10 @@ HASH_KEY_HEADER: HashKey
 HASH_KEY_COOKIE: HashKey
 HASH_KEY_PATH: HashKey
 HASH_KEY_QUERY: HashKey
+PREFER_UNSPECIFIED: Prefer
+PREFER_ANY: Prefer
+PREFER_REGION: Prefer
+PREFER_ZONE: Prefer
 
 class LatencyPolicy(_message.Message):
     __slots__ = ("decay", "initial")
@@ -109,21 +120,68 @@ class StickyPolicy(_message.Message):
     path: str
     def __init__(self, cookie: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., path: _Optional[str] = ...) -> None: ...
 
+class SubsetPolicy(_message.Message):
+    __slots__ = ("match", "or_any", "size")
+    class MatchEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    OR_ANY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    match: _containers.ScalarMap[str, str]
+    or_any: bool
+    size: int
+    def __init__(self, match: _Optional[_Mapping[str, str]] = ..., or_any: _Optional[bool] = ..., size: _Optional[int] = ...) -> None: ...
+
+class LocalityPolicy(_message.Message):
+    __slots__ = ("prefer", "failover")
+    PREFER_FIELD_NUMBER: _ClassVar[int]
+    FAILOVER_FIELD_NUMBER: _ClassVar[int]
+    prefer: Prefer
+    failover: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, prefer: _Optional[_Union[Prefer, str]] = ..., failover: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SlowStartPolicy(_message.Message):
+    __slots__ = ("window", "aggression", "min_ratio")
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    AGGRESSION_FIELD_NUMBER: _ClassVar[int]
+    MIN_RATIO_FIELD_NUMBER: _ClassVar[int]
+    window: _duration_pb2.Duration
+    aggression: float
+    min_ratio: float
+    def __init__(self, window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., aggression: _Optional[float] = ..., min_ratio: _Optional[float] = ...) -> None: ...
+
 class BalancePolicy(_message.Message):
-    __slots__ = ("algorithm", "choices", "capacity", "latency", "hash", "sticky")
+    __slots__ = ("algorithm", "choices", "capacity", "latency", "hash", "sticky", "subset", "locality", "slow_start", "overprovisioning", "panic_threshold", "merge_window")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     CHOICES_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     STICKY_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
+    LOCALITY_FIELD_NUMBER: _ClassVar[int]
+    SLOW_START_FIELD_NUMBER: _ClassVar[int]
+    OVERPROVISIONING_FIELD_NUMBER: _ClassVar[int]
+    PANIC_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MERGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
     algorithm: Algorithm
     choices: int
     capacity: int
     latency: LatencyPolicy
     hash: HashPolicy
     sticky: StickyPolicy
-    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ...) -> None: ...
+    subset: SubsetPolicy
+    locality: LocalityPolicy
+    slow_start: SlowStartPolicy
+    overprovisioning: float
+    panic_threshold: float
+    merge_window: _duration_pb2.Duration
+    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ..., subset: _Optional[_Union[SubsetPolicy, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ..., slow_start: _Optional[_Union[SlowStartPolicy, _Mapping]] = ..., overprovisioning: _Optional[float] = ..., panic_threshold: _Optional[float] = ..., merge_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("max_attempts", "codes", "idempotent_methods", "budget_ratio", "budget_min_per_second", "budget_window", "backoff_base", "backoff_max", "replay_bytes")

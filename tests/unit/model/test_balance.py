@@ -12,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import InvalidResource
-from mesh.model import Algorithm, BalancePolicy, HashKey, HashPolicy, LatencyPolicy, Protocol, Service, StickyPolicy
+from mesh.model import (
+    Algorithm,
+    BalancePolicy,
+    HashKey,
+    HashPolicy,
+    LatencyPolicy,
+    LocalityPolicy,
+    Prefer,
+    Protocol,
+    Service,
+    SlowStartPolicy,
+    StickyPolicy,
+    SubsetPolicy,
+)
 from mesh.model.balance import HASHING, MAX_RING, MAX_TABLE
 
 
@@ -31,9 +44,16 @@ BOUNDS = [
     (lambda **field: HashPolicy(min_ring_size=1, **field), "max_ring_size", 1, MAX_RING, True),
     (HashPolicy, "table_size", 101, MAX_TABLE, True),
     (lambda **field: StickyPolicy("a", **field), "ttl", 1, 31_536_000, False),
+    (SubsetPolicy, "size", 2, 10_000, True),
+    (SlowStartPolicy, "window", 1, 3600, False),
+    (lambda **field: SlowStartPolicy(60.0, **field), "aggression", 0.1, 10, False),
+    (lambda **field: SlowStartPolicy(60.0, **field), "min_ratio", 0.01, 1, False),
+    (BalancePolicy, "overprovisioning", 1, 10, False),
+    (BalancePolicy, "panic_threshold", 0, 1, False),
+    (BalancePolicy, "merge_window", 0, 60, False),
 ]
 EVERY_BOUND = pytest.mark.parametrize(("make", "field", "low", "high", "whole"), BOUNDS, ids=[row[1] for row in BOUNDS])
-MAY_BE_0 = ("bounded_load", "ttl")
+MAY_BE_0 = ("bounded_load", "ttl", "size", "window")
 
 
 @EVERY_BOUND
@@ -68,6 +88,10 @@ def test_defaults_are_those_of_the_proto():
     assert (policy.latency.decay, policy.latency.initial) == (10.0, 0.03)
     assert (policy.hash.key, policy.hash.bounded_load, policy.hash.min_ring_size, policy.hash.max_ring_size,
             policy.hash.table_size) == (HashKey.SOURCE_IP, 0, 1024, 8_388_608, 65_537)
+    assert (policy.subset.match, policy.subset.or_any, policy.subset.size) == ((), False, 0)
+    assert (policy.locality.prefer, policy.locality.failover) == (Prefer.ANY, ())
+    assert (policy.slow_start.window, policy.slow_start.aggression, policy.slow_start.min_ratio) == (0, 1, 0.1)
+    assert (policy.overprovisioning, policy.panic_threshold, policy.merge_window) == (1.4, 0.5, 0.1)
     assert (policy.sticky.cookie, policy.sticky.ttl, policy.sticky.path) == ("", 0, "/")
 
 
@@ -85,6 +109,9 @@ CONTRADICTIONS = [
     (Algorithm.MAGLEV, {"hash": HashPolicy(min_ring_size=2000)}, "hash.min_ring_size: 2000 has no meaning"),
     (Algorithm.MAGLEV, {"hash": HashPolicy(max_ring_size=2000)}, "hash.max_ring_size: 2000 has no meaning"),
     (Algorithm.RING_HASH, {"hash": HashPolicy(table_size=101)}, "hash.table_size: 101 has no meaning"),
+    (Algorithm.ROUND_ROBIN, {"slow_start": SlowStartPolicy(30.0)}, "slow_start.window: 30.0 has no meaning"),
+    (Algorithm.MAGLEV, {"slow_start": SlowStartPolicy(30.0)}, "slow_start.window: 30.0 has no meaning"),
+    (Algorithm.MAGLEV, {"subset": SubsetPolicy(size=20)}, "subset.size: 20 contradicts algorithm maglev"),
     (Algorithm.SOURCE_IP_HASH, {"hash": USERS}, "hash.key: header contradicts algorithm source_ip_hash; rendezvous is"),
 ]
 
@@ -136,6 +163,34 @@ def test_cookies():
     for fields in ({"ttl": 60.0}, {"path": "/x"}):
         with pytest.raises(InvalidResource, match=r"^cookie: is missing"):
             StickyPolicy(**fields)
+
+
+def test_subsets():
+    assert SubsetPolicy((("b", "2"), ("a", "1"))) == SubsetPolicy((("a", "1"), ("b", "2")))
+    for match in ((("", "x"),), (("a", "x" * 257),), (("a" * 64, "x"),), (("a", "1"), ("a", "2")), (("a", 1),),
+                  tuple((str(i), "") for i in range(65))):
+        with pytest.raises(InvalidResource, match=r"^match"):
+            SubsetPolicy(match)
+    with pytest.raises(InvalidResource, match=r"^or_any: has no meaning without match"):
+        SubsetPolicy(or_any=True)
+    with pytest.raises(InvalidResource, match=r"^or_any: 1 is neither true nor false"):
+        SubsetPolicy((("a", "1"),), or_any=1)
+
+
+def test_places():
+    assert LocalityPolicy(Prefer.REGION, ("us", "ap")).failover == ("us", "ap")
+    for failover, message in ((("us", "us"), r"failover: the same region twice"),
+                              (("",), r"failover\[0\]: a region has"), ((7,), r"failover\[0\]: 7 is not text"),
+                              (tuple(map(str, range(65))), r"failover: 65 regions")):
+        with pytest.raises(InvalidResource, match=f"^{message}"):
+            LocalityPolicy(Prefer.ZONE, failover)
+    with pytest.raises(InvalidResource, match=r"^failover: has no meaning with prefer any"):
+        LocalityPolicy(failover=("us",))
+
+
+def test_a_slow_start_without_a_window_is_none():
+    with pytest.raises(InvalidResource, match=r"^window: is missing"):
+        SlowStartPolicy(aggression=2.0)
 
 
 @pytest.mark.parametrize(("policy", "field"), [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import InvalidResource
 from mesh.model import (
+    MAX_PRIORITY,
     MAX_WEIGHT,
     RETRYABLE_CODES,
     Algorithm,
@@ -51,6 +52,7 @@ BOUNDS = [
     (OutlierPolicy, "max_ejection_ratio", 0, 1, False),
     (endpoint, "port", 1, 65_535, True),
     (endpoint, "weight", 0, MAX_WEIGHT, True),
+    (endpoint, "priority", 0, MAX_PRIORITY, True),
 ]
 EVERY_BOUND = pytest.mark.parametrize(("make", "field", "low", "high", "whole"), BOUNDS, ids=[row[1] for row in BOUNDS])
 

@@ -22,14 +22,18 @@ from mesh.model import (
     Health,
     LatencyPolicy,
     Locality,
+    LocalityPolicy,
     OutlierPolicy,
+    Prefer,
     Protocol,
     RetryPolicy,
     Service,
+    SlowStartPolicy,
     StickyPolicy,
+    SubsetPolicy,
     TimeoutPolicy,
 )
-from mesh.model.balance import HASHING, WITH_CHOICES, WITH_LATENCY
+from mesh.model.balance import HASHING, RAMPING, WITH_CHOICES, WITH_LATENCY
 from mesh.resource import convert
 from mesh.v1 import endpoint_pb2, service_pb2
 
@@ -55,6 +59,8 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
         hashing = HashPolicy(key, "" if key in (HashKey.SOURCE_IP, HashKey.PATH) else "user",
                              bounded_load=draw(st.one_of(st.just(0.0), st.floats(1.01, 10))), **ring, **table)
     latency = LatencyPolicy(draw(seconds(0.1, 3600)), draw(seconds(0.000_001, 60)))
+    match = draw(st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1, max_size=20), TEXTS, max_size=3))
+    prefer = draw(st.sampled_from(Prefer))
     sticky = StickyPolicy("sid", draw(st.one_of(st.just(0.0), seconds(1, 86_400))), draw(st.sampled_from(["/", "/a"])))
     return BalancePolicy(
         algorithm,
@@ -62,6 +68,14 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
         capacity=draw(st.integers(1, 1_000_000)) if algorithm is Algorithm.FIRST_AVAILABLE else 0,
         latency=latency if algorithm in WITH_LATENCY else LatencyPolicy(),
         hash=hashing,
+        subset=SubsetPolicy(tuple(sorted(match.items())), bool(match) and draw(st.booleans()),
+                            0 if algorithm in HASHING else draw(st.sampled_from([0, 2, 10_000]))),
+        locality=LocalityPolicy(prefer, tuple(draw(st.lists(TEXTS.filter(bool), max_size=3, unique=True)))
+                                if prefer is not Prefer.ANY else ()),
+        slow_start=SlowStartPolicy(draw(seconds(1, 3600)), draw(st.floats(0.1, 10)), draw(st.floats(0.01, 1)))
+        if algorithm in RAMPING and draw(st.booleans()) else SlowStartPolicy(),
+        overprovisioning=draw(st.floats(1, 10)), panic_threshold=draw(st.floats(0, 1)),
+        merge_window=draw(seconds(0, 60)),
         sticky=sticky if protocol is not Protocol.TCP and draw(st.booleans()) else StickyPolicy())
 
 
@@ -91,7 +105,8 @@ def endpoints(draw: Any) -> Endpoint:
     metadata = draw(st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1, max_size=20), TEXTS, max_size=4))
     return Endpoint(draw(NAMES), draw(NAMES), draw(st.ip_addresses().map(str)), draw(st.integers(1, 65_535)),
                     weight=draw(st.integers(0, 1_000_000)), locality=Locality(draw(TEXTS), draw(TEXTS)),
-                    health=draw(st.sampled_from(Health)), metadata=tuple(metadata.items()))
+                    health=draw(st.sampled_from(Health)), metadata=tuple(metadata.items()),
+                    priority=draw(st.integers(0, 127)))
 
 
 @pytest.mark.slow
@@ -159,6 +174,14 @@ BAD_SERVICES = [
     ({"balance": {"latency": {"decay": Duration()}}}, "balance.latency.decay: 0.0 is outside 0.1..3,600"),
     ({"balance": {"hash": {"key": 6}}}, "balance.hash.key: 6 is none of 0..5"),
     ({"balance": {"algorithm": 13, "hash": {"table_size": 65_536}}}, "balance.hash.table_size: 65,536 is not a prime"),
+    ({"balance": {"subset": {"size": 1}}}, "balance.subset.size: 1 is outside 2..10,000"),
+    ({"balance": {"subset": {"or_any": True}}}, "balance.subset.or_any: has no meaning without match"),
+    ({"balance": {"locality": {"prefer": 4}}}, "balance.locality.prefer: 4 is none of 0..3"),
+    ({"balance": {"locality": {"failover": ["us"]}}}, "balance.locality.failover: has no meaning with prefer any"),
+    ({"balance": {"slow_start": {"window": Duration(nanos=1)}}}, "balance.slow_start.window: 1e-09 is outside 1..3,6"),
+    ({"balance": {"overprovisioning": 0.5}}, "balance.overprovisioning: 0.5 is outside 1..10"),
+    ({"balance": {"panic_threshold": 50}}, "balance.panic_threshold: 50.0 is outside 0..1"),
+    ({"balance": {"merge_window": DURATION}}, "balance.merge_window: 100000.0 is outside 0..60"),
     ({"balance": {"sticky": {"path": "/x"}}}, "balance.sticky.cookie: is missing"),
     ({"protocol": 1, "balance": {"sticky": {"cookie": "a"}}}, "balance.sticky.cookie: a service of protocol tcp"),
     ({"retry": {"max_attempts": 99}}, "retry.max_attempts: 99 is outside 1..10"),
@@ -200,6 +223,7 @@ BAD_ENDPOINTS = [
     ({"port": 0}, "port: 0 is outside 1..65,535"),
     ({"port": 70_000}, "port: 70000 is outside 1..65,535"),
     ({"weight": 1_000_001}, "weight: 1000001 is outside 0..1,000,000"),
+    ({"priority": 128}, "priority: 128 is outside 0..127"),
     ({"health": 4}, "health: 4 is none of 0..3"),
     ({"metadata": {"a": "x" * 257}}, "metadata['a']: 257 bytes, at most 256"),
     ({"locality": {"zone": "x" * 257}}, "locality.zone: 257 bytes, at most 256"),

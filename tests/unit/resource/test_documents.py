@@ -19,11 +19,15 @@ from mesh.model import (
     Health,
     LatencyPolicy,
     Locality,
+    LocalityPolicy,
     OutlierPolicy,
+    Prefer,
     Protocol,
     RetryPolicy,
     Service,
+    SlowStartPolicy,
     StickyPolicy,
+    SubsetPolicy,
     TimeoutPolicy,
 )
 from mesh.resource.documents import (
@@ -50,9 +54,10 @@ SERVICE_VALUE = Service(
     RetryPolicy(2, frozenset({"ABORTED", "UNAVAILABLE"}), ("/shop.Cart/Get", "/x/*"), 0.5, 3.0, 5.0, 0.01, 0.5, 1024),
     TimeoutPolicy(0.25, 1.5, 3600.0), OutlierPolicy(7, 60.0, 120.0, 0.3))
 ENDPOINT = {"service": "cart", "name": "cart-0", "host": "::1", "port": 80, "weight": 3,
-            "locality": {"region": "eu", "zone": "eu-1"}, "health": "draining", "metadata": {"version": "1.2"}}
+            "locality": {"region": "eu", "zone": "eu-1"}, "health": "draining", "metadata": {"version": "1.2"},
+            "priority": 2}
 ENDPOINT_VALUE = Endpoint("cart", "cart-0", "::1", 80, 3, Locality("eu", "eu-1"), Health.DRAINING,
-                          (("version", "1.2"),))
+                          (("version", "1.2"),), 2)
 
 
 def test_every_field_of_a_service():
@@ -72,6 +77,13 @@ BALANCES = [
      BalancePolicy(Algorithm.RING_HASH, hash=HashPolicy(HashKey.HEADER, "x-user", 1.25, 2048, 4096))),
     ({"algorithm": "maglev", "hash": {"key": "HASH_KEY_PATH", "table_size": 1009}},
      BalancePolicy(Algorithm.MAGLEV, hash=HashPolicy(HashKey.PATH, table_size=1009))),
+    ({"subset": {"match": {"version": "2"}, "or_any": True, "size": 20},
+      "locality": {"prefer": "zone", "failover": ["us", "ap"]},
+      "slow_start": {"window": "30s", "aggression": 2, "min_ratio": 0.2},
+      "overprovisioning": 1.2, "panic_threshold": 0.3, "merge_window": "1s"},
+     BalancePolicy(subset=SubsetPolicy((("version", "2"),), True, 20),
+                   locality=LocalityPolicy(Prefer.ZONE, ("us", "ap")), slow_start=SlowStartPolicy(30.0, 2.0, 0.2),
+                   overprovisioning=1.2, panic_threshold=0.3, merge_window=1.0)),
     ({"sticky": {"cookie": "sid", "ttl": "1h", "path": "/shop"}},
      BalancePolicy(sticky=StickyPolicy("sid", 3600.0, "/shop"))),
 ]

@@ -8,6 +8,7 @@ import pytest
 from mesh.errors import InvalidConfig
 from mesh.model import Protocol
 from mesh.sidecar.config import SIDECAR, Address, Outbound, SidecarConfig, load, parse_addresses, to_argv
+from mesh.sidecar.config_values import Label
 
 CART = ["--service", "cart"]
 
@@ -34,13 +35,15 @@ def test_defaults() -> None:
 
 def test_every_flag() -> None:
     config = load(["--service", "web", "--instance", "web-3", "--app", "8080", "--protocol", "http2", "--inbound",
-                   "[::1]:7000", "--advertise", "web-3.local", "--weight", "5", "--region", "eu", "--zone", "b",
+                   "[::1]:7000", "--advertise", "web-3.local", "--weight", "5", "--priority", "1",
+                   "--metadata", "version=2,tier=gold=er", "--region", "eu", "--zone", "b",
                    "--outbound", "cart=15001,stock=127.0.0.2:15003/tcp", "--outbound", "payment=0",
                    "--outbound-shared", "15000", "--control-plane", "a:1,b:2", "--state-dir", "/var/lib/mesh",
                    "--drain-timeout", "250ms", "--log-level", "debug", "--ready-fd", "7"], {})
     assert config == SidecarConfig(
         service="web", instance="web-3", app=Address("127.0.0.1", 8080), protocol=Protocol.HTTP2,
-        inbound=Address("::1", 7000), advertise=Address("web-3.local", 0), weight=5, region="eu", zone="b",
+        inbound=Address("::1", 7000), advertise=Address("web-3.local", 0), weight=5, priority=1,
+        metadata=(Label("version", "2"), Label("tier", "gold=er")), region="eu", zone="b",
         outbound=(Outbound("cart", Address("127.0.0.1", 15001)),
                   Outbound("stock", Address("127.0.0.2", 15003), Protocol.TCP),
                   Outbound("payment", Address("127.0.0.1", 0))),
@@ -118,6 +121,12 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     ([*CART, "--advertise", "[::]"], "--advertise [::]: callers can't reach ::"),
     ([*CART, "--weight", "1000001"], "--weight 1000001: 1000001 is outside 0..1000000"),
     ([*CART, "--weight", "-1"], "--weight -1: -1 is outside 0..1000000"),
+    ([*CART, "--priority", "128"], "--priority 128: 128 is outside 0..127"),
+    ([*CART, "--metadata", "a=1,b"], "--metadata b: 'b' is not KEY=VALUE"),
+    ([*CART, "--metadata", "=1"], "--metadata =1: '=1' is not KEY=VALUE"),
+    ([*CART, "--metadata", "k=" + "x" * 257], "--metadata k=" + "x" * 257 + ": 'k=xxx"),
+    ([*CART, "--metadata", "mesh.x=1"], "--metadata mesh.x=1: 'mesh.x' is the mesh's own"),
+    ([*CART, "--metadata", "a=1,a=2"], "--metadata a=2: a is given twice"),
     ([*CART, "--weight", "much"], "--weight much: 'much' is not a whole number"),
     ([*CART, "--control-plane", "a:1,b"], "--control-plane b: 'b' is not HOST:PORT"),
     ([*CART, "--drain-timeout", "soon"], "--drain-timeout soon: 'soon' is not a duration: 30s, 250ms, 5m, 1h"),
