@@ -21,6 +21,7 @@ STRICTER = {
     "illegal octet in :path": "section 3.2",
     ":path * without OPTIONS": "section 3.2.4",
     "version is not": "section 2.3; h11 takes any digits",
+    "host twice": "section 3.2; in a response the field has no place at all, h11 passes it on",
     "malformed host": "section 3.2: answered with 400",
     "host differs from the request target": "section 3.2.2",
     "malformed authority": "section 3.2.3; h11 doesn't look at it",
