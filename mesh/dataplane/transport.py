@@ -271,6 +271,7 @@ class Transport(Shell):
             if not conn.reading():
                 self.held = True
                 return 0
+            self.held = False
             if rounds == _ROUNDS:
                 return self.again()
             rounds += 1
@@ -505,7 +506,9 @@ class Transport(Shell):
         self.hub.lingering -= 1
         self.state = _GONE
         self.hub.remove(self)
-        self.hub.timers.cancel(self.patience)
+        if self.patience is not None:
+            self.hub.timers.cancel(self.patience)
+            self.patience = None
         return 0
 
     def wait_at_most(self, seconds: cython.double) -> cython.int:
@@ -547,7 +550,8 @@ class Transport(Shell):
             self.conn.owner = None
             self.conn.handler = _NOBODY
             self.handler = _NOBODY
-            self.patience = None
+            if self.state != _LINGERING:
+                self.patience = None
         return 0
 
 

@@ -487,3 +487,79 @@ def test_a_caller_that_ends_before_the_connection_stands() -> None:
                 assert await read_all(client) == b""
             assert (await here.until_closed()).reason == ""
     run(main())
+
+
+async def _silent(here: Any, client: socket.socket, server: socket.socket) -> None:
+    pass
+
+
+async def _talking(here: Any, client: socket.socket, server: socket.socket) -> None:
+    await here.loop.sock_sendall(client, b"x")
+    assert await here.loop.sock_recv(server, 1) == b"x"
+
+
+async def _caller_done(here: Any, client: socket.socket, server: socket.socket) -> None:
+    client.shutdown(socket.SHUT_WR)
+    assert await here.loop.sock_recv(server, 1) == b""
+
+
+async def _endpoint_done(here: Any, client: socket.socket, server: socket.socket) -> None:
+    server.shutdown(socket.SHUT_WR)
+    assert await here.loop.sock_recv(client, 1) == b""
+
+
+async def _full(here: Any, client: socket.socket, server: socket.socket) -> None:
+    """Neither reads: each direction stands with octets carried over."""
+    for sock in (client, server):
+        idle = 0
+        while idle < 5:
+            try:
+                sock.send(bytes(1 << 16))
+                idle = 0
+            except BlockingIOError:
+                idle += 1
+            await asyncio.sleep(0.001)
+    assert here.proxy.reactor.carried > 0
+
+
+@pytest.mark.parametrize("who", ["caller", "endpoint", "both"])
+@pytest.mark.parametrize("state", [_silent, _talking, _caller_done, _endpoint_done, _full])
+def test_a_reset_in_any_state_leaves_nothing(state: Any, who: str) -> None:
+    async def main() -> None:
+        with listening() as backend:
+            async with world(before=(Place(LOCAL, backend.getsockname()[1]),)) as here:
+                client = here.connect()
+                server, _ = await here.loop.sock_accept(backend)
+                await state(here, client, server)
+                if who != "endpoint":
+                    reset(client)
+                if who != "caller":
+                    reset(server)
+                if state is _silent and who == "endpoint":  # nothing was sent: that endpoint is tried no more
+                    client.close()
+                await until(lambda: here.proxy.connections == 0)
+                client.close()
+                server.close()
+        assert len(here.records) == 1
+    run(main())
+
+
+@pytest.mark.slow
+def test_a_million_writes_of_one_byte() -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            with here.connect() as client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sent, at = os.urandom(1_000_000), 0
+                reader = here.loop.create_task(read_all(client))
+                while at < len(sent):
+                    try:
+                        for _ in range(5000):
+                            at += client.send(sent[at:at + 1])
+                    except BlockingIOError:
+                        pass
+                    await asyncio.sleep(0)
+                client.shutdown(socket.SHUT_WR)
+                assert await reader == sent
+        assert here.records[0].request_bytes == here.records[0].response_bytes == 1_000_000
+    run(main())
