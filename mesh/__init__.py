@@ -11,6 +11,7 @@ Lowest first; a package imports only what stands above it:
     v1          generated messages              errors      reason codes, one error tree
     model       validated values                resource    messages <-> values
     balance     which endpoint                  resilience  whether again, when, with what bytes
+    simulate    what a policy would do, on a virtual clock
     wire        codecs without I/O (compiled)   dataplane   shells: listeners, pools, relays (compiled)
     discovery   subscription, registration, last known good on disk
     telemetry   records -> OpenTelemetry spans  sidecar     composition        cli   commands

@@ -11,5 +11,5 @@ cdef class LatencyAverage:
     @cython.locals(left=cython.double)
     cpdef double of(self, Node node, double now) except? -1
     cpdef double cost(self, Node node, double now, double mean_weight) except? -1
-    @cython.locals(before=cython.double)
+    @cython.locals(before=cython.double, share=cython.double)
     cpdef add(self, Node node, double latency, bint ok, double now, bint peak)

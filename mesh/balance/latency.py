@@ -1,7 +1,7 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False, annotation_typing=False
 """Moving averages of how long a node takes to answer.
 
-What lives here: LatencyAverage, the arithmetic on a node's `latency`, `latency_at` and `measured`. What this must not
+What lives here: LatencyAverage, the arithmetic on a node's `latency`, `latency_at` and `samples`. What this must not
 know: how a pick uses them, the clock. The numbers live in the node, so they outlive updates and changes of policy.
 """
 
@@ -44,13 +44,19 @@ class LatencyAverage:
         before = self.of(node, now)
         if not ok and latency < before:
             latency = before
-        if not node.measured and ok:
-            node.measured = True
+        if node.samples == 0 and not ok:  # no measurement, but a lower bound: the first answer takes its place
+            if latency > before:
+                node.latency = latency
+                node.latency_at = now
+            return
+        node.samples += 1
+        share = 1.0 - exp((node.latency_at - now) / self.decay) if now > node.latency_at else 0.0
+        if node.samples == 1 or (peak and latency > before):
             node.latency = latency
-        elif peak and latency > before:
-            node.latency = latency
-        elif now > node.latency_at:
-            # `before` has lost to age what the new one gets as weight.
-            node.latency = before + latency * (1.0 - exp((node.latency_at - now) / self.decay))
+        elif not peak and share < 1.0 / node.samples:
+            # The first ones are averaged evenly: the very first would otherwise rule for `decay`.
+            node.latency += (latency - node.latency) / node.samples
+        else:
+            node.latency = before + latency * share  # `before` has lost to age what the new one gets
         if now > node.latency_at:
             node.latency_at = now

@@ -40,8 +40,8 @@ class LeastLoaded(Picker):
         self.tree.fill([self.load(node) for node in self.active])
 
     def look(self, node: Node) -> None:
-        """Take over a node's load."""
-        self.tree.set(node, self.load(node))
+        """Take over a node's load. One that has lost its weight is left out: calls end before the next pick knows."""
+        self.tree.set(node, self.load(node) if node.weight > 0 else INFINITY)
 
     def on_begin(self, node: Node) -> None:
         self.look(node)

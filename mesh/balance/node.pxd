@@ -26,7 +26,7 @@ cdef class Node:
     cdef public long long consecutive_failures
     cdef public long long ejections
     cdef public double ejected_until
-    cdef public bint measured
+    cdef public long long samples
     cdef public object pool
     cdef readonly Py_ssize_t position
     cdef readonly bint removed

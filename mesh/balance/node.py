@@ -36,7 +36,7 @@ class Node:
     times as large and some are growing up to that since `up_since`. `serving`: it is to take traffic, with a weight and
     not draining; `healthy`: and it can, as far as the registry knows. `consecutive_failures`: without a success between
     them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `latency`: moving average in seconds as of the
-    instant `latency_at`, -1 before anybody wanted it; `measured`: it is more than a guess. `pool`: the owner's slot,
+    instant `latency_at`, -1 before anybody wanted it; `samples`: answers it is made of. `pool`: the owner's slot,
     for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the set,
     finishing its calls.
     """
@@ -48,7 +48,7 @@ class Node:
         self.ejected_until = 0.0
         self.latency = -1.0
         self.latency_at = 0.0
-        self.measured = False
+        self.samples = 0
         self.pool: Any = None
         self.watchers: Any = None
         self.position = -1

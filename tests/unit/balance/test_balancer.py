@@ -137,6 +137,27 @@ def test_it_says_which_algorithm(algorithm: Algorithm, node_set):
 
 
 @EVERY
+def test_a_call_may_end_before_its_node_is_known_to_have_no_weight(algorithm: Algorithm, endpoints, node_set):
+    """The set changes at once, what the picker knows of it at its next pick; calls end in between."""
+    nodes = node_set([1, 1])
+    picker = balancer_of(algorithm, nodes, Rng(1))
+    picker.pick(1, 0.0, None)
+    for node in nodes.nodes:
+        load(node, 3)
+    nodes.reconcile(endpoints([0, 1]))
+    picker.changed()
+    for node in nodes.nodes:
+        node.end()
+        picker.on_result(node, 0.01, True, 0.0)
+        node.begin()
+        node.end()
+    assert picks(picker, 50) == {nodes.nodes[1]}
+    nodes.reconcile(endpoints([1, 1]))
+    picker.changed()
+    assert nodes.nodes[0] in {picker.pick(1, 0.0, [nodes.nodes[1]])}
+
+
+@EVERY
 def test_two_balancers_may_share_a_set_and_one_may_leave(algorithm: Algorithm, node_set):
     """Each is told of all calls, whoever picked; one that was closed holds no node."""
     nodes = node_set([1, 1, 1])

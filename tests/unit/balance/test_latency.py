@@ -30,7 +30,7 @@ def test_the_first_answer_takes_the_place_of_the_guess(peak: bool, node: Node):
     average = LatencyAverage(10.0, 0.03)
     average.add(node, 0.002, True, 5.0, peak)
     assert average.of(node, 5.0) == 0.002
-    assert node.measured
+    assert node.samples == 1
 
 
 def test_what_is_decay_old_counts_one_eth(node: Node):
@@ -71,8 +71,12 @@ def test_to_fail_fast_is_not_to_be_fast(node: Node):
 def test_a_failure_is_no_measurement(node: Node):
     average = LatencyAverage(10.0, 0.03)
     average.add(node, 0.001, False, 0.0, True)
-    assert not node.measured
+    assert node.samples == 0
     assert average.of(node, 0.0) == 0.03
+    average.add(node, 2.0, False, 1.0, True)  # what timed out first is slow at least, until it answers
+    assert average.of(node, 1.0) == 2.0
+    average.add(node, 0.01, True, 2.0, True)
+    assert average.of(node, 2.0) == 0.01
 
 
 def test_a_clock_that_stands_still_or_runs_backwards(node: Node):
@@ -80,8 +84,17 @@ def test_a_clock_that_stands_still_or_runs_backwards(node: Node):
     average.add(node, 0.1, True, 9.0, False)
     average.add(node, 0.2, True, 9.0, False)
     average.add(node, 0.3, True, 8.0, False)
-    assert average.of(node, 7.0) == 0.1
+    assert average.of(node, 7.0) == pytest.approx(0.2)
     assert node.latency_at == 9.0
+
+
+def test_the_first_answers_count_alike():
+    """Ten in the first 100 ms: by time alone the first of them would rule for ten seconds."""
+    [node] = node_set([1]).nodes
+    average = LatencyAverage(10.0, 0.03)
+    for i, latency in enumerate([1.0, *[0.1] * 9]):
+        average.add(node, latency, True, i / 100, False)
+    assert average.of(node, 0.09) == pytest.approx(0.19)
 
 
 def test_cost_grows_with_calls_in_flight_per_share(node: Node):

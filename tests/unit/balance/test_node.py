@@ -62,12 +62,12 @@ def test_a_survivor_keeps_its_state(endpoints, node_set):
     nodes = node_set([1, 3, 2])
     a, b, c = nodes.nodes
     b.consecutive_failures, b.ejections, b.ejected_until, b.pool = 4, 2, 99.0, object()
-    b.latency, b.latency_at, b.measured = 0.25, 8.0, True
+    b.latency, b.latency_at, b.samples = 0.25, 8.0, 3
     load(b, 7)
 
     def state() -> tuple:
         return (b.in_flight, b.consecutive_failures, b.ejections, b.ejected_until, b.pool, b.latency, b.latency_at,
-                b.measured)
+                b.samples)
 
     before = state()
     added, removed, changed = nodes.reconcile(endpoints([1, 5]))
