@@ -7,6 +7,7 @@ connections, streams, the life of a request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cython
@@ -148,6 +149,10 @@ class Entry:
                 record.reason = reason.code
             self.hub.recorder.add(record)
         return 0
+
+    def connection_recorder(self) -> Callable[[Record], None] | None:
+        """Whom the relays give the record of a connection; None where nobody would keep it."""
+        return self.add_connection if self.tracing else None
 
     def add_connection(self, record: Record) -> None:
         """Take the record of a TCP connection, which carries no context of its own: a trace of one span."""

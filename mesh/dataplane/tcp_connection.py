@@ -121,7 +121,8 @@ class Side(Watch):
     """
 
     def __init__(self, connection: Connection) -> None:
-        Watch.__init__(self)
+        self.fd = -1  # as Watch.__init__, without the call: two of these per connection
+        self.serial = 0
         self.connection: Any = connection
         self.peer: Any = None
         self.pending: Any = None
@@ -177,7 +178,8 @@ class Connection(Timer):
     """
 
     def __init__(self, proxy: TcpProxy, source: str) -> None:
-        Timer.__init__(self)
+        if not cython.compiled:  # all of it is zero or None in C
+            Timer.__init__(self)
         self.proxy = proxy
         self.reactor = proxy.reactor
         self.source = source

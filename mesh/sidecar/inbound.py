@@ -51,7 +51,7 @@ class Inbound:
         self._cluster = cluster
         entry = make_entry(SERVER, cluster, None)
         self.http = HttpAcceptor(hub, entry)
-        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.add_connection)
+        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.connection_recorder())
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
                                    trusted_sources(config.proxy_protocol_from), config.detect_timeout)
         self.udp = UdpProxy(hub, _App(cluster, clusters.pin(config.service)), SERVER, config.service,

@@ -43,7 +43,7 @@ class ServicePort:
         self._cluster = cluster
         self.service = outbound.service
         self.http = HttpAcceptor(hub, entry)
-        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
+        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.connection_recorder())
         self.inspector = Inspector(hub, self._protocol, self.http.accept, self.tcp.adopt, None, trusted, detect_timeout)
         self.udp = UdpProxy(hub, ClusterUpstream(cluster) if self._declared is Protocol.UDP
                             else DatagramUpstream(cluster), CLIENT, outbound.service, entry.add_connection)

@@ -60,3 +60,10 @@ def test_counts() -> None:
             assert w.entry.statistics() == {"requests": 3, "active": 0, "failures": 0, "retries": 0}
 
     run(main)
+
+
+@pytest.mark.parametrize("tracing", [True, False])
+def test_relays_make_records_only_where_somebody_keeps_them(tracing: bool) -> None:
+    entry = Entry(Hub(None, Rng(3), Recorder(), lambda: 1.0, lambda: 0), CLIENT, None, None, tracing, True, True, 0)
+    recorder = entry.connection_recorder()
+    assert (recorder is not None) == tracing
