@@ -7,6 +7,7 @@ from mesh.dataplane.syscalls cimport reset_fd
 cdef class TcpProxy:
     cdef readonly Reactor reactor
     cdef readonly object upstream
+    cdef readonly object introduction
     cdef readonly int kind
     cdef readonly str service
     cdef readonly object on_record

@@ -17,6 +17,7 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.dataplane.introduction import Introduction
 from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import TCP, Record
 from mesh.dataplane.tcp_connection import Connection, Side, Target, Upstream
@@ -45,16 +46,17 @@ class TcpProxy:
     """Relays connections. `kind` is `record.CLIENT` (outbound) or `record.SERVER` (inbound).
 
     `on_record`, when given, is called with one Record per connection at its end; all is filled in but the ids and
-    trace_flags, which are its to choose.
+    trace_flags, which are its to choose. `introduction`, when given, makes what each endpoint is sent first.
     """
 
     def __init__(self, reactor: Reactor, upstream: Upstream[Any], kind: int, service: str,
-                 on_record: Callable[[Record], None] | None = None) -> None:
+                 on_record: Callable[[Record], None] | None = None, introduction: Introduction = None) -> None:
         self.reactor = reactor
         self.upstream = upstream
         self.kind = kind
         self.service = service
         self.on_record = on_record
+        self.introduction = introduction
         self.connecting = 0
         self.accepted = 0
         self.failed = 0

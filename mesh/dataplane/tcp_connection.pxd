@@ -35,6 +35,7 @@ cdef class Connection(Timer):
     cdef object failure
     cdef list addresses
     cdef bytes early
+    cdef bint introduced
     cdef list tried
     cdef readonly list events
     cdef readonly int attempts

@@ -192,6 +192,7 @@ class Connection(Timer):
         self.failure: Any = None
         self.addresses: list[bytes] | None = None
         self.early: bytes | None = None
+        self.introduced = False
         self.tried: list[Target] | None = None
         self.events: list[tuple[int, str, dict[str, Any]]] | None = None
         self.attempts = 0
@@ -313,6 +314,11 @@ class Connection(Timer):
                 down.ended = True
             else:
                 down.readable = got != -_WOULD_BLOCK  # another error is met again, when the connection stands
+        if not self.introduced and self.proxy.introduction is not None:
+            self.introduced = True
+            header: bytes = self.proxy.introduction(down.fd, self.source)
+            reactor.carried += len(header)
+            self.early = header if self.early is None else header + self.early
         if self.early is None:
             return 0
         got = send_from(fd, self.early, 0, len(self.early))

@@ -52,6 +52,7 @@ class SidecarConfig:
     outbound_shared: Address | None = None
     control_plane: tuple[Address, ...] = (DEFAULT_CONTROL_PLANE,)
     state_dir: str = "mesh-state"
+    app_proxy_protocol: str = ""
     proxy_protocol_from: tuple[str, ...] = ()
     detect_timeout: float = 3.0
     drain_timeout: float = 30.0
@@ -99,6 +100,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("protocol", "MESH_PROTOCOL", "inbound: calls to the local app", "grpc|http2|http1|tcp|udp|auto",
            values.protocol,
            "what the app speaks (default: grpc)"),
+    Option("app_proxy_protocol", "MESH_APP_PROXY_PROTOCOL", "inbound: calls to the local app", "v1|v2",
+           values.proxy_protocol, "begin each TCP connection to the app with a PROXY protocol header (default: none)"),
     Option("inbound", "MESH_INBOUND", "inbound: calls to the local app", "[HOST:]PORT", values.listen,
            "where other sidecars reach this one; port 0 is any free port (default: 127.0.0.1:0)"),
     Option("advertise", "MESH_ADVERTISE", "inbound: calls to the local app", "HOST[:PORT]", values.advertise,

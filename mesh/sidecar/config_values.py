@@ -139,6 +139,13 @@ def protocol(raw: object) -> Protocol:
         raise ValueError(f"{value!r} is not a protocol: {', '.join(p.value for p in Protocol)}") from None
 
 
+def proxy_protocol(raw: object) -> str:
+    value = text(raw).lower()
+    if value not in ("v1", "v2"):
+        raise ValueError(f"{value!r} is no version of the PROXY protocol: v1, v2")
+    return value
+
+
 def network(raw: object) -> str:
     value = text(raw)
     try:

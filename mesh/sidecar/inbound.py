@@ -16,6 +16,7 @@ from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.inspector import Inspector
+from mesh.dataplane.introduction import introduction
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_upstream import ClusterUpstream
@@ -51,7 +52,8 @@ class Inbound:
         self._cluster = cluster
         entry = make_entry(SERVER, cluster, None)
         self.http = HttpAcceptor(hub, entry)
-        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.connection_recorder())
+        self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.connection_recorder(),
+                            introduction(config.app_proxy_protocol))
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
                                    trusted_sources(config.proxy_protocol_from), config.detect_timeout)
         self.udp = UdpProxy(hub, _App(cluster, clusters.pin(config.service)), SERVER, config.service,
