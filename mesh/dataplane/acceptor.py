@@ -118,6 +118,11 @@ class HttpAcceptor:
                 self.idled += 1
                 return shell.expire()
             return 0
+        if self.header > 0 and 0 < shell.conn.oldest_unfinished() < now - self.header:
+            # A section beside an open request, or its trailers: the request must not keep it open.
+            self.slow_headers += 1
+            _log.info("slow_headers: %s port %d", shell.peer_host, shell.peer_port)
+            return handler.fail_all(errors.SLOW_BODY)
         if self.progress <= 0:
             return 0
         for stream in shell.conn.all_streams():

@@ -4,6 +4,16 @@ from mesh.dataplane.hub cimport Hub
 from mesh.wire.detect cimport detect
 from mesh.wire.octets cimport equal_at
 
+cdef class Sources:
+    cdef Hub hub
+    cdef Py_ssize_t most
+    cdef readonly dict open
+    cdef Py_ssize_t clear_at
+    cpdef bint full(self, str host) except -1
+    cpdef int note(self, str host, int fd) except -1
+    cdef Py_ssize_t clear(self, str host) except -1
+    cdef int clear_all(self) except -1
+
 cdef class Inspector:
     cdef readonly Hub hub
     cdef object protocol
@@ -17,6 +27,13 @@ cdef class Inspector:
     cdef readonly long long refused
     cdef readonly long long malformed
     cdef bint draining
+    cdef Py_ssize_t most
+    cdef object population
+    cdef readonly Sources sources
+    cdef double told
+    cdef bint is_full(self) except -1
+    cdef int refuse(self, int fd, str host) except -1
+    cdef int note(self, str host, int fd) except -1
     cdef int await_more(self, Inspection inspection) except -1
 
 cdef class Inspection(Watch):

@@ -17,6 +17,7 @@ import errno
 import logging
 import select
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cython
@@ -64,6 +65,71 @@ _POLL = 0.02
 BY_NAME = cython.declare(cython.int, 3)  # the shared port: HTTP goes by :authority, TLS by SNI
 HTTP_2 = cython.declare(cython.int, 4)  # HTTP/2 is declared; HTTP/1.1 is taken too
 
+# The table of sources is cleared of those that have gone once it is this large, and twice what was left the last time.
+_SOURCES = cython.declare(cython.Py_ssize_t, 1024)
+# Refused connections are logged at most this often, in seconds: whoever makes too many must not fill the log as well.
+_TELL = cython.declare(cython.double, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How many connections one port takes, 0 for any number: `most` in all, `most_per_source` from one address."""
+
+    most: int = 0
+    most_per_source: int = 0
+
+
+class Sources:
+    """How many connections each address has open, at most `most`.
+
+    Nobody has to tell of an end, and whoever takes a connection over needs to know nothing of this: a connection is
+    open as long as its descriptor is watched under the serial number that it got there. Looked at when an address
+    seems to have too many, which costs a look at each of them.
+    """
+
+    def __init__(self, hub: Hub, most: cython.Py_ssize_t) -> None:
+        self.hub = hub
+        self.most = most
+        self.open: dict[str, dict[int, int]] = {}  # serial numbers by descriptor
+        self.clear_at = _SOURCES
+
+    def full(self, host: str) -> cython.bint:
+        """True if no more may come from `host`."""
+        return host in self.open and len(self.open[host]) >= self.most and self.clear(host) >= self.most
+
+    def note(self, host: str, fd: cython.int) -> cython.int:
+        """`fd` has come from `host`, or has been taken over by somebody else."""
+        if not self.hub.watches(fd):
+            return 0  # gone already
+        watch: Watch = self.hub._table[fd]
+        if host not in self.open:
+            if len(self.open) >= self.clear_at:
+                self.clear_all()
+            self.open[host] = {}
+        self.open[host][fd] = watch.serial
+        return 0
+
+    def clear(self, host: str) -> cython.Py_ssize_t:
+        """Forget the connections of `host` that have ended; how many are left."""
+        held: dict[int, int] = self.open[host]
+        watch: Watch
+        fd: cython.int
+        for fd, serial in list(held.items()):
+            if self.hub.watches(fd):
+                watch = self.hub._table[fd]
+                if watch.serial == serial:
+                    continue
+            del held[fd]
+        if not held:
+            del self.open[host]
+        return len(held)
+
+    def clear_all(self) -> cython.int:
+        for host in list(self.open):
+            self.clear(host)
+        self.clear_at = max(_SOURCES, 2 * len(self.open))
+        return 0
+
 
 class Inspector:
     """The connections of one port, until it is known what they speak.
@@ -71,11 +137,13 @@ class Inspector:
     `protocol()` tells what is declared when a connection comes, None for the shared port. `http(fd, host, port,
     version)` with version 1 or 2, `relay(fd, host)` and `relay_name(fd, host, server_name)` take them over.
     `trusted(host)` says whose PROXY headers are believed. `limit`: seconds for the first octets to say what it is,
-    where that is not declared.
+    where that is not declared. `crowd` bounds the connections, of which those that have been taken over are counted by
+    `population()`; what goes past it is reset and counted in `refused`.
     """
 
     def __init__(self, hub: Hub, protocol: Callable[[], Protocol | None], http: Any, relay: Any, relay_name: Any,
-                 trusted: Any, limit: cython.double) -> None:
+                 trusted: Any, limit: cython.double, crowd: Crowd | None = None,
+                 population: Callable[[], int] | None = None) -> None:
         self.hub = hub
         self.protocol = protocol
         self.http = http
@@ -88,6 +156,12 @@ class Inspector:
         self.refused = 0
         self.malformed = 0
         self.draining = False
+        if crowd is None:
+            crowd = Crowd()
+        self.most = crowd.most
+        self.population = population
+        self.sources: Any = Sources(hub, crowd.most_per_source) if crowd.most_per_source > 0 else None
+        self.told = -_TELL
 
     def accept(self, fd: int, host: str, port: int) -> None:
         """Take an accepted connection; the descriptor is ours from now on."""
@@ -95,6 +169,10 @@ class Inspector:
             reset_fd(fd)
             return
         believed: cython.bint = self.trusted is not None and self.trusted(host)
+        # Who speaks for others is counted by whom it names.
+        if self.is_full() or (self.sources is not None and not believed and self.sources.full(host)):
+            self.refuse(fd, host)
+            return
         protocol: Any = self.protocol()
         mode: cython.int = HTTP
         if protocol is None:
@@ -105,6 +183,7 @@ class Inspector:
             mode = RELAY
             if not believed:
                 self.relay(fd, host)
+                self.note(host, fd)
                 return
         elif protocol is Protocol.GRPC or protocol is Protocol.HTTP2:
             mode = HTTP_2
@@ -119,6 +198,31 @@ class Inspector:
         ends = self.hub.loop.time() + min(timeout, _ROUND_TRIP)
         while self.waiting and self.hub.loop.time() < ends:  # noqa: ASYNC110  rare, and nobody else waits
             await asyncio.sleep(_POLL)
+
+    def is_full(self) -> cython.bint:
+        """True if the port has as many connections as it may."""
+        if self.most <= 0:
+            return False
+        count: cython.Py_ssize_t = len(self.waiting)
+        if self.population is not None:
+            count += self.population()
+        return count >= self.most
+
+    def refuse(self, fd: cython.int, host: str) -> cython.int:
+        """One connection too many."""
+        self.refused += 1
+        now: cython.double = self.hub.touch()
+        if now - self.told >= _TELL:
+            self.told = now
+            _log.warning("too_many_connections: %s is refused, %d so far", host, self.refused)
+        reset_fd(fd)
+        return 0
+
+    def note(self, host: str, fd: cython.int) -> cython.int:
+        """Somebody holds the connection `fd` of `host` now."""
+        if self.sources is not None:
+            self.sources.note(host, fd)
+        return 0
 
     def drain(self) -> None:
         """Take no more; who has said nothing yet is let go."""
@@ -180,6 +284,8 @@ class Inspection(Watch):
         except OSError as error:
             _log.warning("a connection from %s is lost: %s", self.host, error.strerror)
             self.forget()
+        if not self.believed:
+            inspector.note(self.host, fd)
         hub.flush()
         return 0
 
@@ -239,6 +345,10 @@ class Inspection(Watch):
             self.host = header.source.host
             self.port = header.source.port
         self.believed = False
+        if self.inspector.sources is not None and self.inspector.sources.full(self.host):
+            self.inspector.refuse(self.forget(), self.host)
+            return False
+        self.inspector.note(self.host, self.number)
         if self.mode == RELAY:
             self.hand_to_relay()
             return False
@@ -289,16 +399,19 @@ class Inspection(Watch):
             return False
         fd: cython.int = self.forget()
         self.inspector.relay_name(fd, self.host, hello.server_name)
+        self.inspector.note(self.host, fd)
         return True
 
     def hand_to_http(self, version: cython.int) -> cython.bint:
         fd: cython.int = self.forget()
         self.inspector.http(fd, self.host, self.port, version)
+        self.inspector.note(self.host, fd)
         return True
 
     def hand_to_relay(self) -> cython.bint:
         fd: cython.int = self.forget()
         self.inspector.relay(fd, self.host)
+        self.inspector.note(self.host, fd)
         return True
 
     def on_deadline(self) -> cython.int:

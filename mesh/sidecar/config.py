@@ -55,6 +55,11 @@ class SidecarConfig:
     app_proxy_protocol: str = ""
     proxy_protocol_from: tuple[str, ...] = ()
     detect_timeout: float = 3.0
+    header_timeout: float = 10.0
+    progress_timeout: float = 30.0
+    idle_timeout: float = 300.0
+    max_connections: int = 20_000
+    max_connections_per_source: int = 0
     drain_timeout: float = 30.0
     takeover: bool = False
     workers: int = 1
@@ -124,6 +129,17 @@ OPTIONS: tuple[Option, ...] = (
            "believe PROXY protocol headers (v1, v2) of connections from here (default: of nobody)", many=True),
     Option("detect_timeout", "MESH_DETECT_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long the first octets may take to tell the protocol where it is `auto`; then it is TCP (default: 3s)"),
+    Option("header_timeout", "MESH_HEADER_TIMEOUT", "operation", "DURATION", values.drain_timeout,
+           "how long an HTTP caller may take for a header section; 0 is no limit (default: 10s)"),
+    Option("progress_timeout", "MESH_PROGRESS_TIMEOUT", "operation", "DURATION", values.drain_timeout,
+           "within this time an HTTP caller moves 1 KiB of a body, or takes that much of an answer; 0 is no limit "
+           "(default: 30s)"),
+    Option("idle_timeout", "MESH_IDLE_TIMEOUT", "operation", "DURATION", values.drain_timeout,
+           "how long a caller's HTTP connection may be without a request; 0 is no limit (default: 5m)"),
+    Option("max_connections", "MESH_MAX_CONNECTIONS", "operation", "N", values.connections,
+           "callers' connections that each listening port takes, more are reset; 0 is no limit (default: 20000)"),
+    Option("max_connections_per_source", "MESH_MAX_CONNECTIONS_PER_SOURCE", "operation", "N", values.connections,
+           "the same for each source address; 0 is no limit (default: 0)"),
     Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
     Option("workers", "MESH_WORKERS", "operation", "N|auto", values.workers,

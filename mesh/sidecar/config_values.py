@@ -187,6 +187,10 @@ def descriptor(raw: object) -> int:
     return whole(raw, 1_048_576)
 
 
+def connections(raw: object) -> int:
+    return whole(raw, 1_000_000)
+
+
 def workers(raw: object) -> int:
     """Return a number of processes; `auto` is what this process may use of the machine's cores."""
     if isinstance(raw, str) and raw.strip().lower() == "auto":

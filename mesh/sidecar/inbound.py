@@ -23,6 +23,7 @@ from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.dataplane.udp import UdpProxy
 from mesh.model import Endpoint, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import Address, SidecarConfig
+from mesh.sidecar.limits import crowd, patience
 from mesh.sidecar.ports import DatagramDoor, Door, Doors
 from mesh.sidecar.sources import trusted_sources
 
@@ -51,11 +52,12 @@ class Inbound:
         cluster.update_endpoints([Endpoint(config.service, config.instance, app.host, app.port)])
         self._cluster = cluster
         entry = make_entry(SERVER, cluster, None)
-        self.http = HttpAcceptor(hub, entry)
+        self.http = HttpAcceptor(hub, entry, patience(config))
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.connection_recorder(),
                             introduction(config.app_proxy_protocol))
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
-                                   trusted_sources(config.proxy_protocol_from), config.detect_timeout)
+                                   trusted_sources(config.proxy_protocol_from), config.detect_timeout, crowd(config),
+                                   lambda: len(self.http.connections) + self.tcp.connections)
         self.udp = UdpProxy(hub, _App(cluster, clusters.pin(config.service)), SERVER, config.service,
                             entry.add_connection)
         self.door: Door | DatagramDoor

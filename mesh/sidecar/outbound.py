@@ -24,6 +24,7 @@ from mesh.dataplane.tcp_upstream import ClusterUpstream, DatagramUpstream
 from mesh.dataplane.udp import UdpProxy
 from mesh.model import Protocol
 from mesh.sidecar.config import Outbound, SidecarConfig
+from mesh.sidecar.limits import crowd, patience
 from mesh.sidecar.ports import DatagramDoor, Door, Doors
 from mesh.sidecar.sources import Trusted, trusted_sources
 
@@ -38,13 +39,14 @@ class ServicePort:
     """
 
     def __init__(self, outbound: Outbound, doors: Doors, hub: Hub, cluster: Cluster, entry: Entry,
-                 trusted: Trusted, detect_timeout: float) -> None:
+                 trusted: Trusted, config: SidecarConfig) -> None:
         self._declared = outbound.protocol
         self._cluster = cluster
         self.service = outbound.service
-        self.http = HttpAcceptor(hub, entry)
+        self.http = HttpAcceptor(hub, entry, patience(config))
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), CLIENT, outbound.service, entry.connection_recorder())
-        self.inspector = Inspector(hub, self._protocol, self.http.accept, self.tcp.adopt, None, trusted, detect_timeout)
+        self.inspector = Inspector(hub, self._protocol, self.http.accept, self.tcp.adopt, None, trusted,
+                                   config.detect_timeout, crowd(config), self._population)
         self.udp = UdpProxy(hub, ClusterUpstream(cluster) if self._declared is Protocol.UDP
                             else DatagramUpstream(cluster), CLIENT, outbound.service, entry.add_connection)
         name = f"outbound {outbound.service}"
@@ -62,6 +64,9 @@ class ServicePort:
             reset_fd(fd)
         else:
             self.inspector.accept(fd, host, port)
+
+    def _population(self) -> int:
+        return len(self.http.connections) + self.tcp.connections
 
     def _protocol(self) -> Protocol:
         service = self._cluster.service
@@ -85,15 +90,19 @@ class SharedPort:
     """The port for all services: HTTP goes by `:authority` or `Host`, TLS by the server name of its ClientHello."""
 
     def __init__(self, doors: Doors, hub: Hub, clusters: Clusters, entry: Entry, trusted: Trusted,
-                 detect_timeout: float) -> None:
+                 config: SidecarConfig) -> None:
         self._hub = hub
         self._clusters = clusters
         self._entry = entry
         self._relays: dict[str, TcpProxy] = {}
         self._unrouted = 0
-        self.http = HttpAcceptor(hub, entry)
-        self.inspector = Inspector(hub, lambda: None, self.http.accept, None, self._relay_name, trusted, detect_timeout)
+        self.http = HttpAcceptor(hub, entry, patience(config))
+        self.inspector = Inspector(hub, lambda: None, self.http.accept, None, self._relay_name, trusted,
+                                   config.detect_timeout, crowd(config), self._population)
         self.door = doors.add("outbound-shared", self.inspector.accept)
+
+    def _population(self) -> int:
+        return len(self.http.connections) + sum(relay.connections for relay in self._relays.values())
 
     def _relay_name(self, fd: int, host: str, server_name: str | None) -> None:
         cluster = self._clusters.cluster_for(server_name.encode()) if server_name is not None else None
@@ -135,11 +144,11 @@ class Outbounds:
         for outbound in config.outbound:
             cluster = clusters.pin(outbound.service)
             entry = make_entry(CLIENT, cluster, None)
-            self._ports.append(ServicePort(outbound, doors, hub, cluster, entry, trusted, config.detect_timeout))
+            self._ports.append(ServicePort(outbound, doors, hub, cluster, entry, trusted, config))
         self._shared: SharedPort | None = None
         if config.outbound_shared is not None:
             self._shared = SharedPort(doors, hub, clusters, make_entry(CLIENT, None, clusters), trusted,
-                                      config.detect_timeout)
+                                      config)
 
     def _all(self) -> list[ServicePort | SharedPort]:
         return [*self._ports, *([self._shared] if self._shared is not None else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from h2_world import until
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.inspector import Inspector
+from mesh.dataplane.inspector import Crowd, Inspector
 from mesh.dataplane.record import Recorder
 from mesh.model import Protocol
 from mesh.wire.frames import PREFACE
@@ -38,14 +39,15 @@ def client_hello(name: str) -> bytes:
 class World:
     """An inspector whose verdicts are collected; `connect` makes a connection to it."""
 
-    def __init__(self, protocol: Protocol | None, *, trusted: bool = False, limit: float = 0.05) -> None:
+    def __init__(self, protocol: Protocol | None, *, trusted: bool = False, limit: float = 0.05,
+                 crowd: Crowd | None = None, population: Callable[[], int] | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.hub = Hub(loop, Rng(1), Recorder())
         self.verdicts: list[tuple[Any, ...]] = []
         self.taken: list[socket.socket] = []
         self.news = asyncio.Event()
         self.inspector = Inspector(self.hub, lambda: protocol, self.http, self.relay, self.relay_name,
-                                   (lambda host: host == "10.0.0.1") if trusted else None, limit)
+                                   (lambda host: host == "10.0.0.1") if trusted else None, limit, crowd, population)
         self.callers: list[socket.socket] = []
 
     def take(self, fd: int, *verdict: Any) -> None:
@@ -268,5 +270,62 @@ def test_who_says_nothing_is_waited_for_one_round_trip_only() -> None:
         await asyncio.wait_for(world.inspector.settle(0.05), 0.5)
         assert world.inspector.statistics()["inspecting"] == 1
         world.close()
+
+    run(main)
+
+
+def test_a_source_gets_its_share_and_gets_it_back() -> None:
+    async def main() -> None:
+        world = World(Protocol.HTTP1, crowd=Crowd(most_per_source=2))
+        try:
+            world.connect()
+            second = world.connect()
+            third = world.connect()
+            assert third.recv(1) == b""
+            assert world.inspector.statistics()["refused"] == 1
+            world.connect(host="10.0.0.2")
+            assert len(world.inspector.waiting) == 3
+            second.close()
+            while len(world.inspector.waiting) > 2:  # noqa: ASYNC110  the turn that hears of the far end
+                await asyncio.sleep(0)
+            world.connect()
+            assert world.connect().recv(1) == b""
+            assert len(world.inspector.waiting) == 3
+            assert world.inspector.statistics()["refused"] == 2
+        finally:
+            world.close()
+
+    run(main)
+
+
+def test_a_port_takes_so_many_in_all() -> None:
+    async def main() -> None:
+        taken = 3
+        world = World(Protocol.HTTP1, crowd=Crowd(most=5), population=lambda: taken)
+        try:
+            world.connect(host="10.0.0.1")
+            world.connect(host="10.0.0.2")
+            assert world.connect(host="10.0.0.3").recv(1) == b""
+            taken = 2
+            world.connect(host="10.0.0.3")
+            assert len(world.inspector.waiting) == 3
+            assert world.inspector.statistics()["refused"] == 1
+        finally:
+            world.close()
+
+    run(main)
+
+
+def test_who_speaks_for_others_is_counted_by_whom_it_names() -> None:
+    async def main() -> None:
+        world = World(Protocol.HTTP1, trusted=True, crowd=Crowd(most_per_source=1))
+        other = (ProxyAddress("203.0.113.10", 40_000), PROXY[1])
+        try:
+            callers = [world.connect(encode_v1(*addresses)) for addresses in (PROXY, other, PROXY)]
+            await until(lambda: world.inspector.statistics()["refused"] == 1)
+            assert len(world.inspector.waiting) == 2
+            assert select.select(callers, [], [], 0)[0] in ([callers[0]], [callers[2]])
+        finally:
+            world.close()
 
     run(main)
