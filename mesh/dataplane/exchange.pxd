@@ -3,7 +3,7 @@ from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.record cimport Record
 from mesh.dataplane.relay cimport CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING, Relay
-from mesh.dataplane.timers cimport TimerWheel
+from mesh.dataplane.timers cimport Timer, TimerWheel
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.transport cimport Transport
 from mesh.dataplane.upstream cimport Pool
@@ -12,6 +12,11 @@ from mesh.resilience.replay cimport ReplayBuffer
 from mesh.wire.codec cimport Codec, Stream
 from mesh.wire.grpc cimport grpc_status_of, parse_timeout
 from mesh.wire.hpack cimport Block, Head
+
+cdef class LateReset(Timer):
+    cdef Transport up
+    cdef Stream stream
+    cdef Pool pool
 
 cdef class Exchange(Relay):
     cdef Entry entry
@@ -33,6 +38,7 @@ cdef class Exchange(Relay):
     cdef Record attempt_record
     cdef str retry_why
     cdef bint renewed
+    cdef double opened_at
     cdef int begin(self, Transport down, Stream stream, Block block, bint end, unsigned long long key) except -1
     cdef int on_caller_gone(self, bint reset) except -1
     cdef bint uploading(self) except -1

@@ -20,6 +20,7 @@ from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import SERVER, Record
 from mesh.dataplane.relay import Relay
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
+from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport
 from mesh.dataplane.upstream import Pool
 from mesh.resilience.classify import may_repeat, retry_reason
@@ -27,6 +28,7 @@ from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.codec import Codec, Stream
 from mesh.wire.grpc import grpc_status_of, parse_timeout
 from mesh.wire.hpack import Block, Head
+from mesh.wire.limits import RAPID_RESET_AGE
 
 if not cython.compiled:
     from mesh.dataplane.relay import CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING
@@ -38,6 +40,27 @@ NO_ERROR = cython.declare(cython.int, 0)
 INTERNAL_ERROR = cython.declare(cython.int, 2)
 REFUSED_STREAM = cython.declare(cython.int, 7)
 CANCEL = cython.declare(cython.int, 8)
+
+
+# A stream is not reset before it is this old, in seconds: callers share the connection to an endpoint, and one who
+# cancels everything at once must not have the endpoint take it for a rapid reset (CVE-2023-44487) and hang up on all.
+RESET_AGE = cython.declare(cython.double, RAPID_RESET_AGE)
+
+
+class LateReset(Timer):
+    """Resets a stream that nobody waits for any more; what still comes on it is dropped."""
+
+    def __init__(self, up: Transport, stream: Stream, pool: Pool) -> None:
+        Timer.__init__(self)
+        self.up = up
+        self.stream = stream
+        self.pool = pool
+
+    def fire(self) -> cython.int:
+        if not self.up.closed and not self.stream.closed:
+            self.up.conn.reset(self.stream, CANCEL)
+            self.pool.settle(self.up)
+        return 0
 
 
 class Exchange(Relay):
@@ -60,6 +83,7 @@ class Exchange(Relay):
         self.sent_at = 0.0
         self.retry_why = ""
         self.renewed = False
+        self.opened_at = 0.0
 
     # -- from the caller
 
@@ -205,6 +229,7 @@ class Exchange(Relay):
             left = max(self.request_deadline - self.hub.now, 0.000001)
         end: cython.bint = self.request_ended and not self.pending and self.trailers is None
         self.state = OPEN
+        self.opened_at = self.hub.now
         self.up_stream = conn.request(self, self.head, self.entry.call_fields(record, left, conn.textual), end)
         self.request_sent = end
         self.sent_at = self.hub.now
@@ -382,8 +407,11 @@ class Exchange(Relay):
                         self.up.conn.release(stream, credit)
                 self.response = None
             if not self.up.closed and not (stream.local_closed and stream.remote_closed):
-                self.up.conn.reset(stream, code)
-                self.pool.settle(self.up)
+                if code == CANCEL and not self.up.conn.textual and self.hub.now < self.opened_at + RESET_AGE:
+                    self.hub.timers.add(LateReset(self.up, stream, self.pool), self.opened_at + RESET_AGE, self.hub.now)
+                else:
+                    self.up.conn.reset(stream, code)
+                    self.pool.settle(self.up)
         self.up = None
         return 0
 
