@@ -28,7 +28,6 @@ from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.codec import Codec, Stream
 from mesh.wire.grpc import grpc_status_of, parse_timeout
 from mesh.wire.hpack import Block, Head
-from mesh.wire.limits import RAPID_RESET_AGE
 
 if not cython.compiled:
     from mesh.dataplane.relay import CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING
@@ -44,7 +43,7 @@ CANCEL = cython.declare(cython.int, 8)
 
 # A stream is not reset before it is this old, in seconds: callers share the connection to an endpoint, and one who
 # cancels everything at once must not have the endpoint take it for a rapid reset (CVE-2023-44487) and hang up on all.
-RESET_AGE = cython.declare(cython.double, RAPID_RESET_AGE)
+RESET_AGE = cython.declare(cython.double, 0.1)
 
 
 class LateReset(Timer):

@@ -15,7 +15,7 @@ from mesh import errors
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport
-from mesh.dataplane.upstream import Pool, UpstreamHandler
+from mesh.dataplane.upstream import Pool, UpstreamCall, UpstreamHandler
 from mesh.wire.codec import Codec
 from mesh.wire.h1 import Connection
 
@@ -118,8 +118,10 @@ class Http1Pool(Pool):
         """One connection failed: the one that waited longest is told; the others have theirs under way."""
         if reason is errors.CONNECT_FAILED and self.retired:
             return Pool.fail_waiting(self, reason, detail)
+        call: UpstreamCall
         if self.waiting:
-            self.waiting.popleft().on_no_connection(reason, detail)
+            call = self.waiting.popleft()
+            call.on_no_connection(reason, detail)
         return self.start_connecting()
 
     def forget(self, transport: Transport) -> cython.int:

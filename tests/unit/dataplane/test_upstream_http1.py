@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from h2_world import Peer, until
 from http1_world import GET, OK, answer, ok, run, world
+
+from mesh.model import Endpoint, Protocol, RetryPolicy, Service
 
 
 def test_a_connection_is_used_again() -> None:
@@ -145,5 +148,23 @@ def test_what_http2_says_and_http_1_1_can_not_is_refused_and_costs_nobody_else(n
             assert bad.headers["mesh-reason"] == "caller_protocol_error"
             assert not caller.lost
             caller.transport.close()
+
+    run(main)
+
+
+def test_who_waits_for_a_connection_that_can_not_be_had_is_told() -> None:
+    async def main() -> None:
+        async with world(ok) as w:
+            w.cluster.update_service(Service("shop", Protocol.HTTP1, retry=RetryPolicy(max_attempts=1)))
+            with socket.create_server(("127.0.0.1", 0)) as gone:
+                w.cluster.update_endpoints([Endpoint("shop", "a", *gone.getsockname())])
+            callers = [await w.caller() for _ in range(3)]
+            for _, writer in callers:
+                writer.write(GET)
+            for reader, _ in callers:
+                head = await answer(reader)
+                assert head.startswith(b"HTTP/1.1 503 ")
+                assert b"mesh-reason: upstream_connect_failed" in head
+            assert w.entry.active == 0
 
     run(main)
