@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cython
 
@@ -20,11 +20,13 @@ from mesh import errors
 from mesh.dataplane.introduction import Introduction
 from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import TCP, Record
-from mesh.dataplane.tcp_connection import Connection, Side, Target, Upstream
+from mesh.dataplane.tcp_connection import Connection, Side
 from mesh.errors import Reason
 
 if not cython.compiled:
     from mesh.dataplane.syscalls import reset_fd
+if TYPE_CHECKING:  # the two modules know each other
+    from mesh.dataplane.tcp_connection import Target, Upstream
 
 _log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from mesh.errors import (
     NOT_DELIVERED,
     NOT_DISCOVERED,
     OVERLOADED,
+    TOO_MANY_SESSIONS,
     UPSTREAM_STATUS,
     Fault,
     Reason,
@@ -105,7 +106,7 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
 
 _FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NO_SERVICE.code: NO_OTHER,
           NOT_DISCOVERED.code: NO_OTHER, NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER,
-          OVERLOADED.code: OVERLOAD}
+          OVERLOADED.code: OVERLOAD, TOO_MANY_SESSIONS.code: OVERLOAD}
 
 
 def may_repeat(method: bytes | None) -> bool:
