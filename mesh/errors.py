@@ -72,6 +72,8 @@ UPSTREAM_PROTOCOL_ERROR = _reason("upstream_protocol_error", Fault.UPSTREAM, INT
                                   "the endpoint broke the HTTP/2 protocol")
 UPSTREAM_STATUS = _reason("upstream_status", Fault.UPSTREAM, UNAVAILABLE, 502, True,
                           "the endpoint answered with a failure status")
+NO_UPGRADE = _reason("upgrade_not_supported", Fault.CALLER, UNIMPLEMENTED, 501, False,
+                     "the endpoint's HTTP/2 takes no upgrades (RFC 8441)")
 DEADLINE = _reason("deadline_exceeded", Fault.UPSTREAM, DEADLINE_EXCEEDED, 504, True, "the deadline passed")
 CALLER_RESET = _reason("caller_reset", Fault.CALLER, CANCELLED, 499, True, "the caller cancelled the request")
 CALLER_GONE = _reason("caller_gone", Fault.CALLER, CANCELLED, 499, True, "the caller's connection broke")

@@ -84,7 +84,9 @@ class HttpAcceptor:
         if version == 1:
             conn = h1.Connection(False, handler, self.hub.dirty)
         else:
-            conn = h2.Connection(False, handler, self.hub.dirty, self.settings)
+            multiplexed = h2.Connection(False, handler, self.hub.dirty, self.settings)
+            multiplexed.memory = self.hub.memory
+            conn = multiplexed
         conn.counts = self.counts
         Transport(conn, handler, self.hub).adopt(fd, host, port)
         if self.sweeping is None:
@@ -106,14 +108,14 @@ class HttpAcceptor:
         stream: Stream
         if shell.closing:
             return 0
+        begun: cython.double = shell.conn.oldest_unfinished()
+        if begun == 0 and shell.conn.open_streams() == 0:
+            begun = shell.begun
+        if self.header > 0 and 0 < begun < now - self.header:
+            self.slow_headers += 1
+            _log.info("slow_headers: %s port %d", shell.peer_host, shell.peer_port)
+            return shell.expire()
         if shell.conn.open_streams() == 0:
-            begun: cython.double = shell.conn.oldest_unfinished()
-            if begun == 0:
-                begun = shell.begun
-            if self.header > 0 and 0 < begun < now - self.header:
-                self.slow_headers += 1
-                _log.info("slow_headers: %s port %d", shell.peer_host, shell.peer_port)
-                return shell.expire()
             if self.idle > 0 and handler.heard < now - self.idle:
                 self.idled += 1
                 return shell.expire()

@@ -53,3 +53,4 @@ cdef class Exchange(Relay):
     cdef int attempt_failed(self, object reason, str detail) except -1
     cdef int fail(self, object reason, str detail) except -1
     cdef int finish(self, object reason) except -1
+    cdef int unreadable(self) except -1

@@ -222,6 +222,8 @@ class Exchange(Relay):
         problem: str | None = conn.request_problem(self.head)
         if problem is not None:  # HTTP/2 lets through what would be two requests, or none, in HTTP/1.1
             return self.fail(errors.CALLER_PROTOCOL_ERROR, problem)
+        if self.head.protocol is not None and not conn.tunnels():
+            return self.fail(errors.NO_UPGRADE, "")
         record: Record = self.record if self.attempt_record is None else self.attempt_record
         left: cython.double = 0.0
         if self.request_deadline > 0 and (self.caller_deadline or self.is_grpc):
@@ -398,13 +400,9 @@ class Exchange(Relay):
         elif self.state == WAITING:
             self.cluster.stop_waiting(self)
         if stream is not None:
+            self.drop_response()
             self.up_stream = None
             stream.owner = None
-            if self.response:
-                for _, credit, _ in self.response:
-                    if credit and not self.up.closed:
-                        self.up.conn.release(stream, credit)
-                self.response = None
             if not self.up.closed and not (stream.local_closed and stream.remote_closed):
                 if code == CANCEL and not self.up.conn.textual and self.hub.now < self.opened_at + RESET_AGE:
                     self.hub.timers.add(LateReset(self.up, stream, self.pool), self.opened_at + RESET_AGE, self.hub.now)
@@ -439,6 +437,9 @@ class Exchange(Relay):
     def answered(self) -> cython.int:
         return self.finish(None)
 
+    def unreadable(self) -> cython.int:
+        return self.fail(errors.STALLED_READER, "")
+
     def finish(self, reason: Any) -> cython.int:
         """The request is over, answered in full or given up; `reason` says why it failed, None when it did not."""
         if self.state == DONE:
@@ -461,7 +462,7 @@ class Exchange(Relay):
         self.state = DONE
         self.hub.timers.cancel(self)
         self.release_pending()
-        self.response = None
+        self.drop_response()
         self.replay = None
         down: Transport = self.down
         stream: Stream = self.down_stream

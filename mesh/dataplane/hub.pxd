@@ -2,6 +2,7 @@ from mesh.balance.rng cimport Rng
 from mesh.dataplane.reactor cimport Reactor, Watch
 from mesh.dataplane.record cimport Recorder
 from mesh.wire.output cimport Output
+from mesh.wire.windows cimport Memory
 
 
 cdef class Shell(Watch):
@@ -19,4 +20,6 @@ cdef class Hub(Reactor):
     cdef bint flushing
     cdef public long long transports
     cdef public long long lingering
+    cdef readonly Memory memory
+    cdef readonly dict counts
     cdef long long wall_ns(self)

@@ -17,6 +17,7 @@ from mesh.balance.rng import Rng
 from mesh.dataplane.reactor import Reactor, Watch
 from mesh.dataplane.record import Recorder
 from mesh.wire.output import Output
+from mesh.wire.windows import Memory
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Hub(Reactor):
     """What all connections of one event loop share: its reactor, and wall clock, rng, records, who has output to write.
 
     `clock` gives monotonic seconds, `wall_clock` unix nanoseconds; they are for tests. `transports`: open connections;
-    `lingering`: those that are over and only wait for the peer's end.
+    `lingering`: those that are over and only wait for the peer's end. `memory`: what all connections have received and
+    nobody has taken yet. `counts`: what endpoints did that they must not, by reason code.
     """
 
     def __init__(self, loop: Any, rng: Rng, recorder: Recorder, clock: Any = None,
@@ -49,6 +51,8 @@ class Hub(Reactor):
         self.flushing = False
         self.transports = 0
         self.lingering = 0
+        self.memory = Memory()
+        self.counts: dict[str, int] = {}
 
     def touch(self) -> cython.double:
         """Read the clock; every entry from the event loop starts with this."""

@@ -4,6 +4,7 @@ from mesh.resilience.replay cimport ReplayBuffer
 from mesh.wire.codec cimport Codec, Stream
 from mesh.wire.hpack cimport Block, Head
 from mesh.wire.octets cimport octets_of
+from mesh.wire.windows cimport Memory
 
 cdef int NEW
 cdef int WAITING
@@ -29,13 +30,17 @@ cdef class Relay(UpstreamCall):
     cdef double checked_at
     cdef long long checked_request
     cdef long long checked_response
-    cdef object pending
+    cdef readonly object pending
     cdef Py_ssize_t pending_at
-    cdef object response
+    cdef readonly object response
     cdef Py_ssize_t response_at
     cdef ReplayBuffer replay
     cdef int answered(self) except -1
+    cdef int unreadable(self) except -1
+    cdef int drop_response(self) except -1
     cdef int on_request_data(self, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
+    cdef int keep_request(self, bytes chunk, int credit) except -1
+    cdef int keep_response(self, bytes chunk, int credit, bint end) except -1
     cdef int on_request_trailers(self, Block block) except -1
     cdef int pump_request(self) except -1
     cdef int rewind(self) except -1

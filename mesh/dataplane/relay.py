@@ -17,6 +17,7 @@ from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.codec import Codec
 from mesh.wire.hpack import Block, Head
 from mesh.wire.octets import octets_of
+from mesh.wire.windows import Memory
 
 # Relay.state
 NEW = cython.declare(cython.int, 0)
@@ -25,6 +26,15 @@ CONNECTING = cython.declare(cython.int, 2)  # for a connection with room
 OPEN = cython.declare(cython.int, 3)  # a stream is open upstream
 PAUSED = cython.declare(cython.int, 4)  # between two attempts
 DONE = cython.declare(cython.int, 5)
+
+# Octets up to which small chunks that have to wait become one: a body of one octet per frame would else take a hundred
+# times its size.
+JOINED = cython.declare(cython.Py_ssize_t, 1024)
+# Octets of answers that may wait for one caller's connection to take them, all its requests together; the request that
+# goes over is given up. What waits was received on connections that callers share: one who does not read must not use
+# that up. The second number where an eighth of the memory for all of it is taken already.
+MAX_UNREAD = cython.declare(cython.longlong, 16_777_216)
+MAX_UNREAD_WHEN_SHORT = cython.declare(cython.longlong, 1_048_576)
 
 
 class Relay(UpstreamCall):
@@ -58,6 +68,10 @@ class Relay(UpstreamCall):
         """The last byte of the answer has been handed to the caller's connection."""
         return 0
 
+    def unreadable(self) -> cython.int:
+        """More waits for the caller than may."""
+        return 0
+
     # -- the request
 
     def on_request_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
@@ -86,9 +100,35 @@ class Relay(UpstreamCall):
             self.pending = deque()
         if chunk is None:
             chunk = octets_of(buf, start, n)
-        self.pending.append((chunk, credit))
+        self.keep_request(chunk, credit)
         if self.state == OPEN:
             self.pump_request()
+        return 0
+
+    def keep_request(self, chunk: bytes, credit: cython.int) -> cython.int:
+        """Put a chunk to what is pending; small ones are joined, since each costs a hundred bytes beside its own."""
+        pending: Any = self.pending
+        before: bytes
+        due: cython.int
+        if pending:
+            before, due = pending[len(pending) - 1]
+            if len(before) + len(chunk) <= JOINED:
+                pending[len(pending) - 1] = (before + chunk, due + credit)
+                return 0
+        pending.append((chunk, credit))
+        return 0
+
+    def keep_response(self, chunk: bytes, credit: cython.int, end: cython.bint) -> cython.int:
+        """The same towards the caller."""
+        response: Any = self.response
+        due: cython.int
+        self.down.unread += len(chunk)
+        if response:
+            before, due, _ = response[len(response) - 1]
+            if not isinstance(before, Head) and len(before) + len(chunk) <= JOINED:
+                response[len(response) - 1] = (before + chunk, due + credit, end)
+                return 0
+        response.append((chunk, credit, end))
         return 0
 
     def on_request_trailers(self, block: Block) -> cython.int:
@@ -199,8 +239,26 @@ class Relay(UpstreamCall):
             return 0
         if self.response is None:
             self.response = deque()
-        self.response.append((octets_of(buf, start, n), credit, end))
-        return self.pump_response()
+        self.keep_response(octets_of(buf, start, n), credit, end)
+        self.pump_response()
+        if self.response and self.down.unread > MAX_UNREAD_WHEN_SHORT:
+            memory: Memory = self.down.hub.memory
+            if self.down.unread > MAX_UNREAD or 8 * memory.held > memory.limit:
+                return self.unreadable()
+        return 0
+
+    def drop_response(self) -> cython.int:
+        """What waits for the caller is of no use any more: give its credit back."""
+        credit: cython.int
+        if self.response:
+            for item, credit, _ in self.response:
+                if not isinstance(item, Head):
+                    self.down.unread -= len(item)
+                if credit and self.up is not None and not self.up.closed:
+                    self.up.conn.release(self.up_stream, credit)
+        self.response = None
+        self.response_at = 0
+        return 0
 
     def on_downstream_writable(self) -> cython.int:
         if self.response:
@@ -237,6 +295,7 @@ class Relay(UpstreamCall):
                     conn.wait(self.down_stream)
                     return 0
                 self.response.popleft()
+                self.down.unread -= len(chunk)
                 if left > 0 or end:
                     conn.send_data(self.down_stream, chunk, self.response_at, left, end)
                     self.answered_bytes += left

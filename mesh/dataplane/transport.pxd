@@ -42,6 +42,7 @@ cdef class Transport(Shell):
     cdef readonly bint failed
     cdef public str peer_host
     cdef public int peer_port
+    cdef public long long unread
     cdef int on_event(self, unsigned int mask) except -1
     cdef int on_again(self) except -1
     cdef int on_error(self) except -1

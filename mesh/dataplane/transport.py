@@ -109,6 +109,7 @@ class Transport(Shell):
 
     `paused`: the kernel takes no more; hold DATA back. `closing`: no new streams; `closed`: the socket is gone.
     `begun`: since when a part of something waits for its rest, 0 if none does. `failed`: a protocol error ended it.
+    `unread`: octets of answers that wait in exchanges until this peer takes them.
     """
 
     def __init__(self, conn: Codec, handler: TransportHandler, hub: Hub) -> None:
@@ -141,6 +142,7 @@ class Transport(Shell):
         self.failed = False
         self.peer_host = ""
         self.peer_port = 0
+        self.unread = 0
 
     # -- the beginning
 

@@ -168,7 +168,10 @@ class Pool:
         self.sibling: Any = None
 
     def make_codec(self, handler: UpstreamHandler) -> Codec:
-        return Connection(True, handler, self.hub.dirty)
+        conn = Connection(True, handler, self.hub.dirty)
+        conn.memory = self.hub.memory
+        conn.counts = self.hub.counts
+        return conn
 
     def may_connect(self) -> cython.bint:
         """Whether those that wait justify one more connection."""

@@ -6,12 +6,14 @@ What lives here: ReplayBuffer. What this must not know: framing, flow control, w
 
 from __future__ import annotations
 
+_JOINED = 1024  # bytes
+
 
 class ReplayBuffer:
     """Keeps the body of a request for another attempt, at most `limit` bytes (RetryPolicy.replay_bytes).
 
-    `chunks`: what came, in order. `size`: bytes in them. `overflowed`: the body was larger; it is given up for good and
-    its memory released, and the request can't be repeated any more.
+    `chunks`: what came, in order, small ones joined. `size`: bytes in them. `overflowed`: the body was larger; it is
+    given up for good and its memory released, and the request can't be repeated any more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,6 +32,11 @@ class ReplayBuffer:
             self.chunks = []
             return False
         if chunk:
-            self.chunks.append(chunk)
+            # Small ones are joined: each costs its list entry and some fifty bytes beside its own.
+            last = len(self.chunks) - 1
+            if last >= 0 and len(self.chunks[last]) + len(chunk) <= _JOINED:
+                self.chunks[last] += chunk
+            else:
+                self.chunks.append(chunk)
             self.size += len(chunk)
         return True

@@ -183,6 +183,8 @@ class Sidecar:
             "descriptors": self.hub.watched,
             "timers": self.hub.timers.armed,
             "garbage": self.collector.statistics(),
+            "held_bytes": self.hub.memory.held,
+            "endpoint_limits": dict(self.hub.counts),
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "inbound": self.inbound.statistics() if self.inbound else None,
             "outbound": self.outbounds.statistics(),

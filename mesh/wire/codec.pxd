@@ -35,7 +35,6 @@ cdef class Codec(Output):
     cpdef bint reading(self) except -1
     cpdef list all_streams(self)
     cpdef double oldest_unfinished(self) except -1
-    cpdef list slow_streams(self)
     cpdef int end(self) except -1
     cpdef int count(self, str cause) except -1
     cpdef int drain(self) except -1
@@ -43,6 +42,7 @@ cdef class Codec(Output):
     cpdef bint settled(self) except -1
     cpdef bint can_open(self) except -1
     cpdef str request_problem(self, Head head)
+    cpdef bint tunnels(self) except -1
     cpdef Stream request(self, object owner, Head head, bytes extra, bint end)
     cpdef int send_head(self, StreamState stream, Head head, bytes extra, bint end) except -1
     cpdef bytes field(self, bytes name, bytes value)

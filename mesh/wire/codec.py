@@ -129,10 +129,6 @@ class Codec(Output):
         """Since when the peer has been at a header section (its first octets and SETTINGS too); 0: it is at none."""
         return 0.0
 
-    def slow_streams(self) -> list[Any]:
-        """(stream, reason code) of those whose peer has hardly moved since the last call; for the shell's timer."""
-        return []
-
     def end(self) -> cython.int:
         """The connection is gone. The last call."""
         self.closed = True
@@ -167,10 +163,14 @@ class Codec(Output):
         """Client: why this well-formed request can't be said in this version of HTTP, or None."""
         return None
 
+    def tunnels(self) -> cython.bint:
+        """Client: True if the peer takes upgrades (`Head.protocol`), as far as it has told."""
+        return True
+
     def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
         """Client: send a request on a new stream; `extra` are encoded fields (see `field`) at the section's end.
 
-        StreamStateError if the connection takes none (`can_open`), or not this one (`request_problem`).
+        StreamStateError if the connection takes none (`can_open`), or not this one (`request_problem`, `tunnels`).
         """
         raise NotImplementedError
 

@@ -32,6 +32,7 @@ cdef class ControlSide(SendingSide):
     cdef Allowance priorities
     cdef Allowance forced_resets
     cpdef int start(self) except -1
+    cpdef int expire(self, bint begun) except -1
     cdef int on_settings_frame(self, int flags, bytearray buf, Py_ssize_t start, Py_ssize_t n) except -1
     cdef int on_settings_ack(self) except -1
     cdef int on_setting(self, int identifier, long long value) except -1

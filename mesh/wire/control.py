@@ -24,6 +24,7 @@ from mesh.wire.limits import (
     FLOOD_WINDOW_UPDATE,
     MADE_YOU_RESET,
     RAPID_RESET,
+    SLOW_HEADERS,
     Allowance,
     Limits,
     Settings,
@@ -91,6 +92,13 @@ class ControlSide(SendingSide):
         if self.recv_window > 65535:
             self.word_frame(8, 0, self.recv_window - 65535)
         return 0
+
+    def expire(self, begun: cython.bint) -> cython.int:
+        """The shell waits no longer: say which requests were taken, so that one which crosses this can be repeated."""
+        if not begun:
+            return self.goaway(0, b"idle")
+        self.count(SLOW_HEADERS)
+        return self.goaway(11, b"slow_headers")
 
     # -- SETTINGS
 

@@ -31,7 +31,6 @@ cdef class Connection(SendingSide):
     cpdef bint receive_eof(self) except -1
     cpdef bint reading(self) except -1
     cpdef double oldest_unfinished(self) except -1
-    cpdef list slow_streams(self)
     cdef Py_ssize_t on_head(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t blank_line(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t search(self, bytearray buf, Py_ssize_t at, Py_ssize_t n, Py_ssize_t most_line,

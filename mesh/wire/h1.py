@@ -23,7 +23,7 @@ from mesh.wire.h1_chunks import Chunks
 from mesh.wire.h1_parse import Message
 from mesh.wire.h1_sending import SendingSide
 from mesh.wire.hpack import Block
-from mesh.wire.limits import HEADER_LIST, SLOW_BODY, STALLED_WINDOW, Limits
+from mesh.wire.limits import HEADER_LIST
 
 if not cython.compiled:
     from mesh.wire.codec import ABORTS, CLOSES
@@ -54,13 +54,13 @@ LENGTH_NAMES: frozenset[bytes] = frozenset((b"content-length",))
 class Connection(SendingSide):
     """One HTTP/1.1 connection in one role; see `SendingSide` for sending.
 
-    `rng`: for the keys of WebSocket handshakes that come without one. `limits`: only its `progress_octets` counts here.
+    `rng`: for the keys of WebSocket handshakes that come without one.
     `keep_alive_timeout`: seconds that the last answer said its sender keeps an idle connection, 0 for unknown.
     """
 
     def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None = None,
-                 rng: Rng | None = None, limits: Limits | None = None) -> None:
-        SendingSide.__init__(self, client, handler, dirty, rng, limits)
+                 rng: Rng | None = None) -> None:
+        SendingSide.__init__(self, client, handler, dirty, rng)
         self.chunks: Any = None
         # How far the section that is due was searched for its end, from its beginning: `searched` octets, of which the
         # present line begins at `line` and is the `lines`-th; `first`: the first line that can be a per-call field.
@@ -109,27 +109,6 @@ class Connection(SendingSide):
     def oldest_unfinished(self) -> cython.double:
         """Since when the peer has been at a header or trailer section, or owes the first; 0: it is at none."""
         return self.partial
-
-    def slow_streams(self) -> list[Any]:
-        """(stream, reason code), if its peer moved less than `Limits.progress_octets` since the last call.
-
-        That is in the middle of a request with a content-length, or while data waited at the last call to be taken and
-        still does. Chunked content and tunnels may be silent as long as they like.
-        """
-        stream: Stream | None = self.stream
-        if stream is None:
-            return []
-        slow: list[Any] = []
-        due: cython.bint = not self.client and self.state == LENGTH_DUE and self.reading()
-        if stream.marked >= 0 and stream.received + stream.sent - stream.marked < self.least_progress:
-            if stream.waits:
-                slow.append((stream, STALLED_WINDOW))
-            elif due:
-                slow.append((stream, SLOW_BODY))
-        stream.marked = -1
-        if stream.waits or due:
-            stream.marked = stream.received + stream.sent
-        return slow
 
     def advance(self, buf: bytearray, at: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Take the next piece of what is due from `buf[at:n]`; where it ends, `at` if it is not all there."""
@@ -388,7 +367,6 @@ class Connection(SendingSide):
             if end:
                 self.state = HEAD_DUE
             return 0
-        stream.received += n
         self.unreleased += n
         if self.unreleased >= WINDOW:
             self.choked = True

@@ -13,12 +13,10 @@ cdef Py_ssize_t MAX_PENDING
 cdef long long WINDOW
 cdef long long MAX_DROPPED
 cdef bytes HEX
-cdef long long LEAST_PROGRESS
 cdef Rng RNG
 
 cdef class SendingSide(Codec):
     cdef Rng rng
-    cdef long long least_progress
     cdef Stream stream
     cdef Message request_message
     cdef int state

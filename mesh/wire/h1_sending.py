@@ -19,7 +19,6 @@ from mesh.wire.errors import StreamStateError
 from mesh.wire.h1_parse import Message
 from mesh.wire.h1_write import Form
 from mesh.wire.hpack import Head
-from mesh.wire.limits import Limits
 from mesh.wire.streams import StreamState
 
 if not cython.compiled:
@@ -47,18 +46,15 @@ MAX_PENDING: int = 1 << 20  # octets of output that wait for the kernel before n
 WINDOW: int = 262144  # octets told by `on_data` and not released before no more is read
 MAX_DROPPED: int = 65536  # octets of an upload that nobody wants any more, before the connection is given up
 HEX: bytes = b"0123456789abcdef"
-LEAST_PROGRESS: int = Limits().progress_octets
 RNG: Rng = Rng(0)
 
 
 class SendingSide(Codec):
     """What a connection sends. Public methods are those of `Connection`."""
 
-    def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None, rng: Rng | None,
-                 limits: Limits | None) -> None:
+    def __init__(self, client: cython.bint, handler: Handler, dirty: list[Any] | None, rng: Rng | None) -> None:
         Codec.__init__(self, client, handler, dirty, True)
         self.rng: Rng = rng if rng is not None else RNG
-        self.least_progress: int = limits.progress_octets if limits is not None else LEAST_PROGRESS
         self.stream: Any = None
         self.request_message: Any = None  # server: what is being answered
         self.state: int = HEAD_DUE
@@ -308,7 +304,6 @@ class SendingSide(Codec):
             self.put_data(buf, start, n)
         elif self.framing != NONE:
             self.put_data(buf, start, n)
-        stream.sent += n
         return self.close_local(stream) if end else 0
 
     def put_data(self, buf: object, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.int:

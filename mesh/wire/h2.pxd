@@ -19,7 +19,6 @@ cdef class Connection(ControlSide):
     cdef int fresh
     cdef int max_fresh
     cdef long long data_received
-    cdef long long least_progress
     cdef Allowance empties
     cdef Allowance refused
 
@@ -27,10 +26,10 @@ cdef class Connection(ControlSide):
     cpdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except -1
     cdef int keep_time(self, bint partial, bint moved) except -1
     cpdef double oldest_unfinished(self) except -1
-    cpdef list slow_streams(self)
     cpdef list all_streams(self)
     cpdef bint can_open(self) except -1
     cpdef Stream open(self, object owner, bytes header_block, bint end, bint head_request=*)
+    cpdef bint tunnels(self) except -1
     cpdef Stream request(self, object owner, Head head, bytes extra, bint end)
     cpdef int send_head(self, StreamState stream, Head head, bytes extra, bint end) except -1
     cpdef bint settled(self) except -1

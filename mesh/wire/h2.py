@@ -26,8 +26,6 @@ from mesh.wire.limits import (
     HEADER_BLOCK,
     HEADER_LIST,
     REFUSED_STREAMS,
-    SLOW_BODY,
-    STALLED_WINDOW,
     Allowance,
     Limits,
     Settings,
@@ -78,7 +76,6 @@ class Connection(ControlSide):
         self.fresh: int = 0  # requests of this read
         self.max_fresh: int = limits.requests_per_pass
         self.data_received: int = 0
-        self.least_progress: int = limits.progress_octets
         self.empties: Allowance = Allowance(limits.empty_data, limits.empty_data)
         self.refused: Allowance = Allowance(max(limits.refused_streams, settings.max_concurrent_streams),
                                             limits.refused_streams)
@@ -157,25 +154,6 @@ class Connection(ControlSide):
             return self.partial
         return self.begun
 
-    def slow_streams(self) -> list[Any]:
-        """(stream, reason code) of those whose peer moved less than `Limits.progress_octets` since the last call.
-
-        Of a request in the middle of the body that its content-length promises, and of a stream whose data waited to be
-        taken at the last call and still does. Others may be silent as long as they like: gRPC streams are.
-        """
-        stream: Stream
-        slow: list[Any] = []
-        for stream in self.table.streams():
-            if stream.marked >= 0 and stream.received + stream.sent - stream.marked < self.least_progress:
-                if stream.waits:
-                    slow.append((stream, STALLED_WINDOW))
-                elif not self.client and stream.expected > 0 and stream.recv_window > 0:
-                    slow.append((stream, SLOW_BODY))
-            stream.marked = -1
-            if stream.waits or stream.expected > 0:
-                stream.marked = stream.received + stream.sent
-        return slow
-
     def can_open(self) -> cython.bint:
         """Client: True if the peer takes one more stream now."""
         return (
@@ -204,6 +182,9 @@ class Connection(ControlSide):
         if self.next_id >= 0x7FFFFFFF:  # RFC 9113, section 5.1.1: a new connection is needed
             self.handler.on_goaway(stream.id, 0, b"stream ids used up")
         return stream
+
+    def tunnels(self) -> cython.bint:
+        return self.peer_connect_protocol
 
     def request(self, owner: object, head: Head, extra: bytes, end: cython.bint) -> Stream:
         if head.protocol is not None and not self.peer_connect_protocol:  # RFC 8441, section 3
@@ -325,7 +306,6 @@ class Connection(ControlSide):
             self.release(None, credit)
             return self.stream_error(stream, code)
         self.data_received += n
-        stream.received += n
         if end:
             self.close_remote(stream)
         elif n == 0:

@@ -34,9 +34,6 @@ CONTROL_BACKLOG = "control_backlog"
 HEADER_BLOCK = "header_block_too_large"
 HEADER_LIST = "header_list_too_large"
 SLOW_HEADERS = "slow_headers"
-SLOW_BODY = "slow_body"
-STALLED_WINDOW = "stalled_window"
-SETTINGS_TIMEOUT = "settings_timeout"
 REASONS: dict[str, str] = {
     FLOOD_PING: "more PING frames than a peer that works needs",
     FLOOD_SETTINGS: "more SETTINGS frames, acknowledgements included, than a peer that works needs",
@@ -53,9 +50,6 @@ REASONS: dict[str, str] = {
     HEADER_BLOCK: "a header block of too many octets on the wire",
     HEADER_LIST: "a header list of too many octets or fields once it is decoded; costs the stream only",
     SLOW_HEADERS: "a header section that does not get finished",
-    SLOW_BODY: "a promised body that hardly moves",
-    STALLED_WINDOW: "a reader that hardly reads what waits for it",
-    SETTINGS_TIMEOUT: "our SETTINGS were never acknowledged",
 }
 
 
@@ -87,13 +81,8 @@ class Limits:
     header_block: int = 131_072
     # Envoy has 100, Sozu 128, HAProxy 101; gRPC metadata goes beyond that.
     header_fields: int = 256
-    requests_per_pass: int = 1_000_000  # new streams that one read may start; the rest waits for the others' turn
+    requests_per_pass: int = 32  # new streams that one read may start; the rest waits for the others' turn
     control_backlog: int = 1000  # answers queued that the peer has not read
-    # For the shell's timers, in seconds and octets.
-    header_timeout_s: float = 10.0
-    progress_octets: int = 16_384
-    progress_period_s: float = 30.0
-    settings_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -116,7 +105,7 @@ class Settings:
     connection_window: int = 1_048_576
     max_window: int = 4_194_304
     max_connection_window: int = 16_777_216
-    max_held: int = 67_108_864
+    max_held: int = 134_217_728
     max_header_list: int = 65_536
     header_table: int = 4096  # SETTINGS_HEADER_TABLE_SIZE
     max_frame: int = 16_384  # SETTINGS_MAX_FRAME_SIZE; what a shell reads at once must hold it

@@ -100,7 +100,6 @@ class SendingSide(Windows):
         self.data_frames(stream.id, buf, start, n, end)
         self.send_window -= n
         stream.send_window -= n
-        stream.sent += n
         self.turn -= n
         self.data_sent += n
         self.frames_sent += 1

@@ -18,9 +18,6 @@ cdef class StreamState:
     cdef readonly long long window
     cdef long long unreleased
     cdef long long expected
-    cdef readonly long long received
-    cdef readonly long long sent
-    cdef long long marked
     cdef readonly double opened
     cdef double epoch
     cpdef int begin(self, unsigned int stream_id, long long send_window, long long recv_window, double opened) except -1

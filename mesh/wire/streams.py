@@ -39,9 +39,6 @@ class StreamState:
     window: int  # what `recv_window` is given back up to
     unreleased: int
     expected: int  # DATA octets that content-length still promises, -1 for no promise
-    received: int  # octets of DATA
-    sent: int
-    marked: int  # of both, when `Connection.slow_streams` looked last
     opened: float
     epoch: float  # when the window was given back last
 
@@ -55,8 +52,8 @@ class StreamState:
         self.local_closed = self.remote_closed = self.closed = False
         self.headers_sent = self.headers_received = self.head_request = False
         self.tunnel = self.waits = 0
-        self.unreleased = self.received = self.sent = 0
-        self.expected = self.marked = -1
+        self.unreleased = 0
+        self.expected = -1
         self.opened = self.epoch = opened
         return 0
 

@@ -237,6 +237,8 @@ FRAMES = [
          lambda p: p.set((9, 1)), connection_error(PROTOCOL_ERROR)),
     Case("8441/3/1", "SETTINGS_ENABLE_CONNECT_PROTOCOL of 2", lambda p: p.set((8, 2)),
          connection_error(PROTOCOL_ERROR)),
+    Case("8441/4/1", "an upgrade is answered, whatever the app makes of it",
+         lambda p: p.headers(1, [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *p.get[1:]]), answered()),
     Case("9113/6.7/1", "many PINGs at once",
          lambda p: [p.ping(bytes((n,)) * 8) for n in range(20)], pong(bytes(8))),
     Case("9113/6.8/1", "GOAWAY while a request is under way", leave, said_goaway_and_ended),

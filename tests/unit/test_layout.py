@@ -20,9 +20,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     # Shells around grpc.aio and the composition: they mean something only with a real server and real clients.
     "controlplane/discovery/service.py": "tests/e2e/test_controlplane_discovery.py",
     "controlplane/server.py": "tests/e2e/test_controlplane.py",
-    # An interface, and the half of the exchange that has no life without the other.
+    # An interface.
     "mesh/wire/codec.py": "tests/unit/wire/test_h2.py",
-    "mesh/dataplane/relay.py": "tests/unit/dataplane/test_exchange.py",
 }
 
 

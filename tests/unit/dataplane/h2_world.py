@@ -105,7 +105,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        if self.settings:
+        if self.settings and not self.conn.config.client_side:  # a client's preface comes first
             self.conn.update_settings({})
         self.conn.initiate_connection()
         if self.settings:

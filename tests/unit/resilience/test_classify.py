@@ -27,7 +27,8 @@ MEANING = {
     "upstream_protocol_error": "maybe", "upstream_status": "answer", "deadline_exceeded": "never",
     "caller_reset": "never", "caller_gone": "never", "caller_protocol_error": "never", "draining": "safe",
     "drain_deadline": "never", "overloaded": "never", "idle_timeout": "never", "slow_body": "never",
-    "stalled_reader": "never", "too_many_sessions": "never", "upstream_unreachable": "maybe", None: "answer",
+    "stalled_reader": "never", "too_many_sessions": "never", "upstream_unreachable": "maybe",
+    "upgrade_not_supported": "safe", None: "answer",
 }
 
 

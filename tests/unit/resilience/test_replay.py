@@ -14,7 +14,16 @@ def test_it_keeps_exactly_its_limit():
     assert buffer.append(b"12345")
     assert buffer.append(b"67890")
     assert buffer.append(b"")
-    assert (buffer.chunks, buffer.size, buffer.overflowed) == ([b"12345", b"67890"], 10, False)
+    assert (buffer.chunks, buffer.size, buffer.overflowed) == ([b"1234567890"], 10, False)
+
+
+def test_small_chunks_are_joined_and_large_ones_are_not_copied():
+    buffer = ReplayBuffer(65_536)
+    large = b"l" * 2000
+    for chunk in (large, b"s", b"s", large, *[b"x"] * 5000):
+        assert buffer.append(chunk)
+    assert buffer.chunks[0] is large
+    assert [len(chunk) for chunk in buffer.chunks] == [2000, 2, 2000, 1024, 1024, 1024, 1024, 904]
 
 
 def test_one_byte_more_gives_it_up_for_good():

@@ -98,6 +98,9 @@ class Side:
         """Give `octets` to the connection the way a shell does."""
         buf = bytearray(self.rest + octets)
         used = self.conn.receive(buf, len(buf))
+        while self.conn.deferred:
+            del buf[:used]
+            used = self.conn.receive(buf, len(buf))
         assert 0 <= used <= len(buf)
         self.rest = bytes(buf[used:])
 

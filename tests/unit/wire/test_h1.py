@@ -339,32 +339,7 @@ def test_a_server_at_its_head() -> None:
     assert side.conn.oldest_unfinished() == 0.0
 
 
-def test_an_upload_that_hardly_moves() -> None:
-    side = Side()
-    side.feed(POST + b"Content-Length: 100000\r\n\r\n")
-    stream = side.stream()
-    assert side.conn.slow_streams() == []
-    side.feed(bytes(16_384))
-    assert side.conn.slow_streams() == []
-    side.feed(bytes(16_383))
-    assert side.conn.slow_streams() == [(stream, "slow_body")]
-    assert Side().conn.slow_streams() == []
-
-
-@pytest.mark.parametrize("octets", [GET, CHUNKED])
-def test_others_may_be_silent(octets: bytes) -> None:
-    side = Side()
-    side.feed(octets)
-    assert side.conn.slow_streams() == side.conn.slow_streams() == []
-
-
-def test_our_own_slowness_is_not_theirs() -> None:
-    side = Side(auto_release=False)
-    side.feed(POST + b"Content-Length: 1000000\r\n\r\n" + bytes(300_000))
-    assert side.conn.slow_streams() == side.conn.slow_streams() == []
-
-
-def test_a_reader_that_hardly_reads() -> None:
+def test_a_stream_that_waits_is_told_in_its_turn() -> None:
     side = Side()
     side.feed(GET)
     stream, conn = side.stream(), side.conn
@@ -372,8 +347,6 @@ def test_a_reader_that_hardly_reads() -> None:
     conn.send_data(stream, bytes(1_000_000), 0, 1_000_000, False)
     conn.wait(stream)
     assert conn.waiters() == 1
-    assert conn.slow_streams() == []
-    assert conn.slow_streams() == [(stream, "stalled_window")]
     side.events()
     side.sent()
     conn.serve()

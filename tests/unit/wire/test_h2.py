@@ -518,58 +518,16 @@ def test_time_starts_anew_with_every_frame() -> None:
         assert side.conn.oldest_unfinished() == 0.0 or side.conn.now - side.conn.oldest_unfinished() < 10.0
 
 
-def slow(side: Side) -> list[tuple[int, str]]:
-    return [(stream.id, cause) for stream, cause in side.conn.slow_streams()]
-
-
-def test_a_promised_body_that_does_not_come_is_slow() -> None:
-    side = Side()
-    side.feed(headers(1, (*REQUEST, (b"content-length", b"100000"))) + headers(3))
-    assert slow(side) == []
-    side.feed(data(1, bytes(16_384)) + data(3, b"x"))
-    assert slow(side) == []
-    side.feed(data(1, bytes(16_383)))
-    assert slow(side) == [(1, "slow_body")], "and a stream of messages may be silent"
-    for _ in range(5):
-        side.feed(data(1, bytes(13_000)))
-    side.feed(data(1, bytes(100_000 - 16_384 - 16_383 - 65_000), True))
-    slow(side)
-    assert slow(side) == []
-
-
-def test_a_body_that_we_do_not_let_come_is_not_slow() -> None:
-    side = Side(settings_=Settings(initial_window=65_535), auto_release=False)
-    side.feed(headers(1, (*REQUEST, (b"content-length", b"100000"))))
-    for n in (16_384, 16_384, 16_384, 16_383):
-        side.feed(data(1, bytes(n)))
-    slow(side)
-    assert slow(side) == []
-    side.conn.release(side.stream(1), 65_535)
-    assert slow(side) == [(1, "slow_body")]
-
-
-def test_a_reader_that_does_not_read_is_slow() -> None:
+@pytest.mark.parametrize(("begun", "code", "text"), [(True, ENHANCE_YOUR_CALM, b"slow_headers"), (False, 0, b"idle")])
+def test_a_connection_that_is_waited_for_no_longer_says_what_it_took(begun: bool, code: int, text: bytes) -> None:
     side = Side()
     side.feed(headers(1, end=True) + headers(3, end=True))
     for stream_id in (1, 3):
-        side.conn.send_headers(side.stream(stream_id), b"\x88", False)
-    side.conn.send_data(side.stream(1), bytes(65_535), 0, 65_535, False)
-    side.conn.wait(side.stream(1))
-    assert slow(side) == []
-    assert slow(side) == [(1, "stalled_window")]
-    side.feed(window_update(0, 50_000) + window_update(1, 20_000))
-    side.conn.send_data(side.stream(1), bytes(20_000), 0, 20_000, False)
-    side.conn.wait(side.stream(1))
-    assert slow(side) == []
-    assert slow(side) == [(1, "stalled_window")]
-
-
-def test_a_response_may_be_slow() -> None:
-    side = Side(client=True)
-    side.open(end=True)
-    side.feed(headers(1, (*RESPONSE, (b"content-length", b"100000"))))
-    slow(side)
-    assert slow(side) == []
+        side.conn.send_headers(side.stream(stream_id), b"\x88", True)
+    side.sent()
+    side.conn.expire(begun)
+    assert side.sent() == [("GOAWAY", 0, 0, (3).to_bytes(4, "big") + code.to_bytes(4, "big") + text)]
+    assert side.conn.counts == ({"slow_headers": 1} if begun else None)
 
 
 # -- One read starts so many requests and no more.

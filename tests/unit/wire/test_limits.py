@@ -64,7 +64,7 @@ def test_settings_are_what_the_documents_promise() -> None:
     assert settings.connect_protocol is False
 
 
-@pytest.mark.parametrize("name", ["pings", "early_resets", "continuations", "header_timeout_s"])
+@pytest.mark.parametrize("name", ["pings", "early_resets", "continuations", "early_reset_age_s"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_bound_of_nothing_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive, got {value}"):
