@@ -28,7 +28,7 @@ MEANING = {
     "caller_reset": "never", "caller_gone": "never", "caller_protocol_error": "never", "draining": "safe",
     "drain_deadline": "never", "overloaded": "never", "idle_timeout": "never", "slow_body": "never",
     "stalled_reader": "never", "too_many_sessions": "never", "upstream_unreachable": "maybe",
-    "upgrade_not_supported": "safe", None: "answer",
+    "upgrade_not_supported": "never", None: "answer",
 }
 
 
