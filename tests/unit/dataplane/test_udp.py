@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -166,12 +167,12 @@ def test_a_flood_of_sources_is_bounded() -> None:
             here.clock.stop()
             assert await here.ask(good := here.client(), b"x") == b"x"
             before = len(os.listdir("/proc/self/fd"))
-            for round_ in range(60):
-                with udp() as flooder:
-                    flooder.sendto(b"flood", here.address)
-                if round_ % 20 == 19:
-                    await asyncio.sleep(0.005)
-            await until(lambda: here.proxy.statistics().refused == 45)
+            with contextlib.ExitStack() as flooders:  # to the end: a port given back may be the next one's
+                for round_ in range(60):
+                    flooders.enter_context(udp()).sendto(b"flood", here.address)
+                    if round_ % 20 == 19:
+                        await asyncio.sleep(0.005)
+                await until(lambda: here.proxy.statistics().refused == 45)
             assert here.proxy.sessions == 16
             assert len(os.listdir("/proc/self/fd")) == before + 15
             assert await here.ask(good, b"y") == b"y"
