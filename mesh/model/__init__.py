@@ -1,4 +1,4 @@
-"""Frozen, validated values that both programs share; see `values` and `balance`."""
+"""Frozen, validated values that both programs share; see `values`, `balance` and `retry`."""
 
 from mesh.model.balance import (
     Algorithm,
@@ -13,22 +13,20 @@ from mesh.model.balance import (
     SubsetPolicy,
 )
 from mesh.model.checks import check_name
+from mesh.model.retry import RETRYABLE_CODES, HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import (
     MAX_PRIORITY,
     MAX_WEIGHT,
-    RETRYABLE_CODES,
     SIDECAR_METADATA,
     Endpoint,
     Health,
     Locality,
     OutlierPolicy,
     Protocol,
-    RetryPolicy,
     Service,
-    TimeoutPolicy,
 )
 
 __all__ = ["MAX_PRIORITY", "MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "Algorithm", "BalancePolicy",
-           "Endpoint", "HashKey", "HashPolicy", "Health", "LatencyPolicy", "Locality", "LocalityPolicy",
+           "Endpoint", "HashKey", "HashPolicy", "Health", "HedgePolicy", "LatencyPolicy", "Locality", "LocalityPolicy",
            "OutlierPolicy", "Prefer", "Protocol", "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy",
            "SubsetPolicy", "TimeoutPolicy", "check_name"]

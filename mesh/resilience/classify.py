@@ -23,7 +23,7 @@ from mesh.errors import (
     Fault,
     Reason,
 )
-from mesh.model.values import RETRYABLE_CODES, RetryPolicy
+from mesh.model.retry import RETRYABLE_CODES, RetryPolicy
 
 # By number. RETRYABLE_CODES has those from 2 on in their order.
 STATUS_NAMES = ("OK", "CANCELLED", *RETRYABLE_CODES)

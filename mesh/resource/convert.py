@@ -26,16 +26,8 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
-from mesh.model.values import (
-    Endpoint,
-    Health,
-    Locality,
-    OutlierPolicy,
-    Protocol,
-    RetryPolicy,
-    Service,
-    TimeoutPolicy,
-)
+from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
+from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
 from mesh.v1 import endpoint_pb2, service_pb2
 
 V = TypeVar("V")
@@ -70,26 +62,18 @@ def service_from_proto(message: service_pb2.Service) -> Service:
 
 def service_to_proto(service: Service) -> service_pb2.Service:
     """Return `service` as a message with every field set."""
-    retry, timeout, outlier = service.retry, service.timeout, service.outlier
+    timeout, outlier = service.timeout, service.outlier
     return service_pb2.Service(
         name=service.name,
         protocol=_PROTOCOL_NUMBERS[service.protocol],
         balance=_balance_to_proto(service.balance),
-        retry=service_pb2.RetryPolicy(
-            max_attempts=retry.max_attempts,
-            codes=sorted(retry.codes),
-            idempotent_methods=retry.idempotent_methods,
-            budget_ratio=retry.budget_ratio,
-            budget_min_per_second=retry.budget_min_per_second,
-            budget_window=duration_to_proto(retry.budget_window),
-            backoff_base=duration_to_proto(retry.backoff_base),
-            backoff_max=duration_to_proto(retry.backoff_max),
-            replay_bytes=retry.replay_bytes),
+        retry=_retry_to_proto(service.retry),
         timeout=service_pb2.TimeoutPolicy(
             connect=duration_to_proto(timeout.connect),
             request=duration_to_proto(timeout.request),
             idle=duration_to_proto(timeout.idle),
-            udp_idle=duration_to_proto(timeout.udp_idle)),
+            udp_idle=duration_to_proto(timeout.udp_idle),
+            per_try=duration_to_proto(timeout.per_try)),
         outlier=service_pb2.OutlierPolicy(
             consecutive_failures=outlier.consecutive_failures,
             base_ejection_time=duration_to_proto(outlier.base_ejection_time),
@@ -248,14 +232,40 @@ def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:
         budget_window=_seconds(message, "budget_window", _RETRY.budget_window),
         backoff_base=_seconds(message, "backoff_base", _RETRY.backoff_base),
         backoff_max=_seconds(message, "backoff_max", _RETRY.backoff_max),
-        replay_bytes=_present(message, "replay_bytes", _RETRY.replay_bytes))
+        replay_bytes=_present(message, "replay_bytes", _RETRY.replay_bytes),
+        statuses=frozenset(message.statuses) or _RETRY.statuses,
+        max_pushback=_seconds(message, "max_pushback", _RETRY.max_pushback),
+        hedge=_under("hedge", _hedge, message.hedge))
+
+
+def _hedge(message: service_pb2.HedgePolicy) -> HedgePolicy:
+    return HedgePolicy(percentile=_present(message, "percentile", _RETRY.hedge.percentile),
+                       min_delay=_seconds(message, "min_delay", _RETRY.hedge.min_delay))
+
+
+def _retry_to_proto(retry: RetryPolicy) -> service_pb2.RetryPolicy:
+    return service_pb2.RetryPolicy(
+        max_attempts=retry.max_attempts,
+        codes=sorted(retry.codes),
+        idempotent_methods=retry.idempotent_methods,
+        budget_ratio=retry.budget_ratio,
+        budget_min_per_second=retry.budget_min_per_second,
+        budget_window=duration_to_proto(retry.budget_window),
+        backoff_base=duration_to_proto(retry.backoff_base),
+        backoff_max=duration_to_proto(retry.backoff_max),
+        replay_bytes=retry.replay_bytes,
+        statuses=sorted(retry.statuses),
+        max_pushback=duration_to_proto(retry.max_pushback),
+        hedge=service_pb2.HedgePolicy(percentile=retry.hedge.percentile,
+                                      min_delay=duration_to_proto(retry.hedge.min_delay)))
 
 
 def _timeout(message: service_pb2.TimeoutPolicy) -> TimeoutPolicy:
     return TimeoutPolicy(connect=_seconds(message, "connect", _TIMEOUT.connect),
                          request=_seconds(message, "request", _TIMEOUT.request),
                          idle=_seconds(message, "idle", _TIMEOUT.idle),
-                         udp_idle=_seconds(message, "udp_idle", _TIMEOUT.udp_idle))
+                         udp_idle=_seconds(message, "udp_idle", _TIMEOUT.udp_idle),
+                         per_try=_seconds(message, "per_try", _TIMEOUT.per_try))
 
 
 def _outlier(message: service_pb2.OutlierPolicy) -> OutlierPolicy:

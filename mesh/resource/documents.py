@@ -34,16 +34,8 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
-from mesh.model.values import (
-    Endpoint,
-    Health,
-    Locality,
-    OutlierPolicy,
-    Protocol,
-    RetryPolicy,
-    Service,
-    TimeoutPolicy,
-)
+from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
+from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
 
 Resource = Service | Endpoint
 _Read = Callable[[Any, str], Any]
@@ -104,12 +96,16 @@ def service_to_document(service: Service) -> dict[str, Any]:
             "backoff_base": format_duration(retry.backoff_base),
             "backoff_max": format_duration(retry.backoff_max),
             "replay_bytes": retry.replay_bytes,
+            "statuses": sorted(retry.statuses),
+            "max_pushback": format_duration(retry.max_pushback),
+            "hedge": {"percentile": retry.hedge.percentile, "min_delay": format_duration(retry.hedge.min_delay)},
         },
         "timeout": {
             "connect": format_duration(timeout.connect),
             "request": format_duration(timeout.request),
             "idle": format_duration(timeout.idle),
             "udp_idle": format_duration(timeout.udp_idle),
+            "per_try": format_duration(timeout.per_try),
         },
         "outlier": {
             "consecutive_failures": outlier.consecutive_failures,
@@ -265,6 +261,10 @@ def _codes(value: object, path: str) -> frozenset[str]:
     return frozenset(_texts(value, path))
 
 
+def _statuses(value: object, path: str) -> frozenset[int]:
+    return frozenset(_whole(entry, f"{path}[{index}]") for index, entry in enumerate(_list(value, path)))
+
+
 def _metadata(value: object, path: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         raise InvalidResource(path, f"expected a mapping, not {_seen(value)}")
@@ -322,9 +322,13 @@ _SERVICE: dict[str, _Read] = {
         "backoff_base": parse_duration,
         "backoff_max": parse_duration,
         "replay_bytes": _whole,
+        "statuses": _statuses,
+        "max_pushback": parse_duration,
+        "hedge": _message(HedgePolicy, {"percentile": _number, "min_delay": parse_duration}),
     }),
     "timeout": _message(TimeoutPolicy, {
         "connect": parse_duration, "request": parse_duration, "idle": parse_duration, "udp_idle": parse_duration,
+        "per_try": parse_duration,
     }),
     "outlier": _message(OutlierPolicy, {
         "consecutive_failures": _whole,

@@ -183,8 +183,16 @@ class BalancePolicy(_message.Message):
     merge_window: _duration_pb2.Duration
     def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ..., subset: _Optional[_Union[SubsetPolicy, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ..., slow_start: _Optional[_Union[SlowStartPolicy, _Mapping]] = ..., overprovisioning: _Optional[float] = ..., panic_threshold: _Optional[float] = ..., merge_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class HedgePolicy(_message.Message):
+    __slots__ = ("percentile", "min_delay")
+    PERCENTILE_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELAY_FIELD_NUMBER: _ClassVar[int]
+    percentile: float
+    min_delay: _duration_pb2.Duration
+    def __init__(self, percentile: _Optional[float] = ..., min_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
 class RetryPolicy(_message.Message):
-    __slots__ = ("max_attempts", "codes", "idempotent_methods", "budget_ratio", "budget_min_per_second", "budget_window", "backoff_base", "backoff_max", "replay_bytes")
+    __slots__ = ("max_attempts", "codes", "idempotent_methods", "budget_ratio", "budget_min_per_second", "budget_window", "backoff_base", "backoff_max", "replay_bytes", "statuses", "max_pushback", "hedge")
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     CODES_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_METHODS_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +202,9 @@ class RetryPolicy(_message.Message):
     BACKOFF_BASE_FIELD_NUMBER: _ClassVar[int]
     BACKOFF_MAX_FIELD_NUMBER: _ClassVar[int]
     REPLAY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PUSHBACK_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_FIELD_NUMBER: _ClassVar[int]
     max_attempts: int
     codes: _containers.RepeatedScalarFieldContainer[str]
     idempotent_methods: _containers.RepeatedScalarFieldContainer[str]
@@ -203,19 +214,24 @@ class RetryPolicy(_message.Message):
     backoff_base: _duration_pb2.Duration
     backoff_max: _duration_pb2.Duration
     replay_bytes: int
-    def __init__(self, max_attempts: _Optional[int] = ..., codes: _Optional[_Iterable[str]] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., budget_ratio: _Optional[float] = ..., budget_min_per_second: _Optional[float] = ..., budget_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_base: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_max: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replay_bytes: _Optional[int] = ...) -> None: ...
+    statuses: _containers.RepeatedScalarFieldContainer[int]
+    max_pushback: _duration_pb2.Duration
+    hedge: HedgePolicy
+    def __init__(self, max_attempts: _Optional[int] = ..., codes: _Optional[_Iterable[str]] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., budget_ratio: _Optional[float] = ..., budget_min_per_second: _Optional[float] = ..., budget_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_base: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_max: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replay_bytes: _Optional[int] = ..., statuses: _Optional[_Iterable[int]] = ..., max_pushback: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hedge: _Optional[_Union[HedgePolicy, _Mapping]] = ...) -> None: ...
 
 class TimeoutPolicy(_message.Message):
-    __slots__ = ("connect", "request", "idle", "udp_idle")
+    __slots__ = ("connect", "request", "idle", "udp_idle", "per_try")
     CONNECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
     UDP_IDLE_FIELD_NUMBER: _ClassVar[int]
+    PER_TRY_FIELD_NUMBER: _ClassVar[int]
     connect: _duration_pb2.Duration
     request: _duration_pb2.Duration
     idle: _duration_pb2.Duration
     udp_idle: _duration_pb2.Duration
-    def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., udp_idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    per_try: _duration_pb2.Duration
+    def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., udp_idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., per_try: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class OutlierPolicy(_message.Message):
     __slots__ = ("consecutive_failures", "base_ejection_time", "max_ejection_time", "max_ejection_ratio")

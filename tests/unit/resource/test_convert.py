@@ -20,6 +20,7 @@ from mesh.model import (
     HashKey,
     HashPolicy,
     Health,
+    HedgePolicy,
     LatencyPolicy,
     Locality,
     LocalityPolicy,
@@ -83,19 +84,26 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
 def services(draw: Any) -> Service:
     protocol = draw(st.sampled_from(Protocol))
     base, longest = sorted((draw(seconds(0.001, 60)), draw(seconds(0.001, 60))))
+    attempts, ratio, floor = draw(st.integers(1, 10)), draw(st.floats(0, 1)), draw(st.floats(0, 10_000))
+    requests = protocol not in (Protocol.TCP, Protocol.UDP)
+    hedge = HedgePolicy(draw(st.floats(0.5, 0.999)) if requests and attempts > 1 and ratio + floor > 0 else 0.0,
+                        draw(seconds(0.001, 60)))
+    per_try = draw(seconds(0.001, 86_400)) if requests and draw(st.booleans()) else 0.0
     eject, most = sorted((draw(seconds(0.001, 3600)), draw(seconds(0.001, 3600))))
     return Service(
         name=draw(NAMES), protocol=protocol, balance=draw(balances(protocol)),
         retry=RetryPolicy(
-            max_attempts=draw(st.integers(1, 10)),
+            max_attempts=attempts,
             codes=frozenset(draw(st.sets(st.sampled_from(RETRYABLE_CODES), min_size=1))),
             idempotent_methods=tuple(draw(st.lists(METHODS, max_size=3))),
-            budget_ratio=draw(st.floats(0, 1)), budget_min_per_second=draw(st.floats(0, 10_000)),
+            budget_ratio=ratio, budget_min_per_second=floor,
             budget_window=draw(seconds(1, 60)), backoff_base=base, backoff_max=longest,
-            replay_bytes=draw(st.integers(0, 1_048_576))),
+            replay_bytes=draw(st.integers(0, 1_048_576)),
+            statuses=frozenset(draw(st.sets(st.integers(400, 599), min_size=1, max_size=5))),
+            max_pushback=draw(seconds(0, 3600)), hedge=hedge),
         timeout=TimeoutPolicy(connect=draw(seconds(0.001, 60)),
-                              request=draw(st.one_of(st.just(0.0), seconds(0.001, 86_400))),
-                              idle=draw(seconds(1, 86_400)), udp_idle=draw(seconds(1, 86_400))),
+                              request=draw(st.one_of(st.just(0.0), seconds(max(per_try, 0.001), 86_400))),
+                              idle=draw(seconds(1, 86_400)), udp_idle=draw(seconds(1, 86_400)), per_try=per_try),
         outlier=OutlierPolicy(consecutive_failures=draw(st.integers(0, 1000)), base_ejection_time=eject,
                               max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))))
 
@@ -195,6 +203,14 @@ BAD_SERVICES = [
     ({"retry": {"backoff_base": Duration(nanos=10**9)}}, "retry.backoff_base: 0 s and 1000000000 ns are no"),
     ({"retry": {"backoff_base": Duration(seconds=2**62)}}, "are no google.protobuf.Duration"),
     ({"retry": {"backoff_max": DURATION}}, "retry.backoff_max: 100000.0 is outside 0.001..60"),
+    ({"retry": {"statuses": [503, 200]}}, "retry.statuses: 200 is outside 400..599"),
+    ({"retry": {"max_pushback": DURATION}}, "retry.max_pushback: 100000.0 is outside 0..3,600"),
+    ({"retry": {"hedge": {"percentile": 95}}}, "retry.hedge.percentile: 95.0 is outside 0.5..0.999"),
+    ({"retry": {"hedge": {"min_delay": Duration()}}}, "retry.hedge.min_delay: 0.0 is outside 0.001..60"),
+    ({"retry": {"hedge": {"percentile": 0.9}, "max_attempts": 1}}, "retry.hedge.percentile: 0.9 needs a second"),
+    ({"timeout": {"request": Duration(seconds=1), "per_try": Duration(seconds=2)}},
+     "timeout.per_try: 2.0 is more than request 1.0"),
+    ({"protocol": 1, "timeout": {"per_try": Duration(seconds=2)}}, "timeout.per_try: 2.0: a service of protocol tcp"),
     ({"retry": {"replay_bytes": 2**32 - 1}}, "retry.replay_bytes: 4294967295 is outside 0..1,048,576"),
     ({"timeout": {"connect": Duration(nanos=-1)}}, "timeout.connect: -1e-09 is outside 0.001..60"),
     ({"timeout": {"request": DURATION}}, "timeout.request: 100000.0 is outside 0.001..86,400"),

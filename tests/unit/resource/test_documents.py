@@ -17,6 +17,7 @@ from mesh.model import (
     HashKey,
     HashPolicy,
     Health,
+    HedgePolicy,
     LatencyPolicy,
     Locality,
     LocalityPolicy,
@@ -44,15 +45,17 @@ SERVICE = {
     "name": "cart", "protocol": "http2", "balance": {"algorithm": "weighted_round_robin"},
     "retry": {"max_attempts": 2, "codes": ["ABORTED", "UNAVAILABLE"], "idempotent_methods": ["/shop.Cart/Get", "/x/*"],
               "budget_ratio": 0.5, "budget_min_per_second": 3, "budget_window": "5s", "backoff_base": "10ms",
-              "backoff_max": 0.5, "replay_bytes": 1024},
-    "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h", "udp_idle": "1m"},
+              "backoff_max": 0.5, "replay_bytes": 1024, "statuses": [429, 503], "max_pushback": "2s",
+              "hedge": {"percentile": 0.99, "min_delay": "5ms"}},
+    "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h", "udp_idle": "1m", "per_try": "400ms"},
     "outlier": {"consecutive_failures": 7, "base_ejection_time": "1m", "max_ejection_time": "2m",
                 "max_ejection_ratio": 0.3},
 }
 SERVICE_VALUE = Service(
     "cart", Protocol.HTTP2, BalancePolicy(Algorithm.WEIGHTED_ROUND_ROBIN),
-    RetryPolicy(2, frozenset({"ABORTED", "UNAVAILABLE"}), ("/shop.Cart/Get", "/x/*"), 0.5, 3.0, 5.0, 0.01, 0.5, 1024),
-    TimeoutPolicy(0.25, 1.5, 3600.0), OutlierPolicy(7, 60.0, 120.0, 0.3))
+    RetryPolicy(2, frozenset({"ABORTED", "UNAVAILABLE"}), ("/shop.Cart/Get", "/x/*"), 0.5, 3.0, 5.0, 0.01, 0.5, 1024,
+                frozenset({429, 503}), 2.0, HedgePolicy(0.99, 0.005)),
+    TimeoutPolicy(0.25, 1.5, 3600.0, 60.0, 0.4), OutlierPolicy(7, 60.0, 120.0, 0.3))
 ENDPOINT = {"service": "cart", "name": "cart-0", "host": "::1", "port": 80, "weight": 3,
             "locality": {"region": "eu", "zone": "eu-1"}, "health": "draining", "metadata": {"version": "1.2"},
             "priority": 2}
