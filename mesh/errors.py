@@ -95,6 +95,21 @@ SLOW_BODY = _reason("slow_body", Fault.CALLER, DEADLINE_EXCEEDED, 408, True,
 STALLED_READER = _reason("stalled_reader", Fault.CALLER, CANCELLED, 408, True,
                          "the caller did not take the answer")
 
+QUEUE_FULL = _reason("queue_full", Fault.MESH, UNAVAILABLE, 503, False,
+                     "as many requests wait for the service as may")
+QUEUE_TIMEOUT = _reason("queue_timeout", Fault.MESH, UNAVAILABLE, 503, False,
+                        "the service had no room for the request within the queue timeout")
+LIMIT_REQUESTS = _reason("limit_requests", Fault.MESH, UNAVAILABLE, 503, False,
+                         "the service has as many requests in flight as it may, and none may wait")
+LIMIT_CONNECTIONS = _reason("limit_connections", Fault.MESH, UNAVAILABLE, 503, False,
+                            "the service has as many connections as it may")
+LIMIT_RETRIES = _reason("limit_retries", Fault.MESH, UNAVAILABLE, 503, True,
+                        "the service has as many retries in flight as it may, so this was the last attempt")
+RATE_LIMITED = _reason("rate_limited", Fault.CALLER, RESOURCE_EXHAUSTED, 429, False,
+                       "the caller is beyond the service's rate limit")
+HELD_BACK = _reason("held_back", Fault.CALLER, RESOURCE_EXHAUSTED, 429, False,
+                    "the caller's address flooded this port, and too many of its requests wait")
+
 
 class MeshError(Exception):
     """Base of every error this project raises on purpose; never raised itself."""

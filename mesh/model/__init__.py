@@ -13,6 +13,7 @@ from mesh.model.balance import (
     SubsetPolicy,
 )
 from mesh.model.checks import check_name
+from mesh.model.limits import AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import RETRYABLE_CODES, HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import (
     MAX_PRIORITY,
@@ -26,7 +27,7 @@ from mesh.model.values import (
     Service,
 )
 
-__all__ = ["MAX_PRIORITY", "MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "Algorithm", "BalancePolicy",
-           "Endpoint", "HashKey", "HashPolicy", "Health", "HedgePolicy", "LatencyPolicy", "Locality", "LocalityPolicy",
-           "OutlierPolicy", "Prefer", "Protocol", "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy",
-           "SubsetPolicy", "TimeoutPolicy", "check_name"]
+__all__ = ["MAX_PRIORITY", "MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "AdaptivePolicy", "Algorithm",
+           "BalancePolicy", "Endpoint", "HashKey", "HashPolicy", "Health", "HedgePolicy", "LatencyPolicy",
+           "LimitsPolicy", "Locality", "LocalityPolicy", "OutlierPolicy", "Prefer", "Protocol", "RateLimit",
+           "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy", "SubsetPolicy", "TimeoutPolicy", "check_name"]

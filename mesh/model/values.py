@@ -13,11 +13,13 @@ from enum import Enum
 from mesh.errors import InvalidResource
 from mesh.model.balance import BalancePolicy
 from mesh.model.checks import check_host, check_name, check_range, check_text, check_whole
+from mesh.model.limits import LimitsPolicy
 from mesh.model.retry import RetryPolicy, TimeoutPolicy
 
 MAX_WEIGHT = 1_000_000
 MAX_PRIORITY = 127
 _BALANCE, _RETRY, _TIMEOUT = BalancePolicy(), RetryPolicy(), TimeoutPolicy()
+_LIMITS = LimitsPolicy()
 # In an endpoint's metadata: a sidecar answers at the address, which takes HTTP/2 whatever its app speaks.
 SIDECAR_METADATA = ("mesh.sidecar", "h2")
 
@@ -76,6 +78,7 @@ class Service:
     retry: RetryPolicy = _RETRY
     timeout: TimeoutPolicy = _TIMEOUT
     outlier: OutlierPolicy = OutlierPolicy()
+    limits: LimitsPolicy = _LIMITS
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -87,6 +90,14 @@ class Service:
             if value and self.protocol in (Protocol.TCP, Protocol.UDP):
                 raise InvalidResource(where, f"{value!r}: a service of protocol {self.protocol.value} has no requests "
                                              "that could be tried again")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.protocol is Protocol.UDP and self.limits != _LIMITS:
+            raise InvalidResource("limits", "have no meaning with protocol udp")
+        needed = self.limits.needs_requests()
+        if needed and self.protocol is Protocol.TCP:
+            raise InvalidResource(f"limits.{needed}", "a service of protocol tcp has connections and no requests")
 
 
 @dataclass(frozen=True, slots=True)

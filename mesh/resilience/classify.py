@@ -12,12 +12,17 @@ from typing import NamedTuple
 from mesh.errors import (
     DEADLINE,
     DRAIN_DEADLINE,
+    LIMIT_CONNECTIONS,
+    LIMIT_REQUESTS,
+    LIMIT_RETRIES,
     NO_ENDPOINTS,
     NO_HEALTHY_UPSTREAM,
     NO_SERVICE,
     NOT_DELIVERED,
     NOT_DISCOVERED,
     OVERLOADED,
+    QUEUE_FULL,
+    QUEUE_TIMEOUT,
     TOO_MANY_SESSIONS,
     UPSTREAM_STATUS,
     Fault,
@@ -46,6 +51,7 @@ TOO_LARGE = Verdict(False, "the body exceeds replay_bytes")
 CALLER_FAULT = Verdict(False, "the caller's doing")
 OUT_OF_TIME = Verdict(False, "the deadline passed")
 SHUTTING_DOWN = Verdict(False, "the sidecar is shutting down")
+FULL = Verdict(False, "the service is at its limit")
 NO_OTHER = Verdict(False, "no endpoint to try")
 OVERLOAD = Verdict(False, "the sidecar is overloaded")
 CODE_NOT_LISTED = Verdict(False, "the status is not in retry.codes")
@@ -106,7 +112,8 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
 
 _FINAL = {DEADLINE.code: OUT_OF_TIME, DRAIN_DEADLINE.code: SHUTTING_DOWN, NO_SERVICE.code: NO_OTHER,
           NOT_DISCOVERED.code: NO_OTHER, NO_ENDPOINTS.code: NO_OTHER, NO_HEALTHY_UPSTREAM.code: NO_OTHER,
-          OVERLOADED.code: OVERLOAD, TOO_MANY_SESSIONS.code: OVERLOAD}
+          OVERLOADED.code: OVERLOAD, TOO_MANY_SESSIONS.code: OVERLOAD, QUEUE_FULL.code: FULL, QUEUE_TIMEOUT.code: FULL,
+          LIMIT_REQUESTS.code: FULL, LIMIT_CONNECTIONS.code: FULL, LIMIT_RETRIES.code: FULL}
 
 
 def may_repeat(method: bytes | None) -> bool:

@@ -26,6 +26,7 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.limits import ALL, AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
 from mesh.v1 import endpoint_pb2, service_pb2
@@ -48,6 +49,7 @@ _PREFER_NUMBERS: dict[Prefer, Any] = {value: number for number, value in _PREFER
 _HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
 
 _BALANCE, _RETRY, _TIMEOUT, _OUTLIER = BalancePolicy(), RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
+_LIMITS = LimitsPolicy()
 
 
 def service_from_proto(message: service_pb2.Service) -> Service:
@@ -57,7 +59,8 @@ def service_from_proto(message: service_pb2.Service) -> Service:
                    balance=_under("balance", _balance, message.balance),
                    retry=_under("retry", _retry, message.retry),
                    timeout=_under("timeout", _timeout, message.timeout),
-                   outlier=_under("outlier", _outlier, message.outlier))
+                   outlier=_under("outlier", _outlier, message.outlier),
+                   limits=_under("limits", _limits, message.limits))
 
 
 def service_to_proto(service: Service) -> service_pb2.Service:
@@ -78,7 +81,8 @@ def service_to_proto(service: Service) -> service_pb2.Service:
             consecutive_failures=outlier.consecutive_failures,
             base_ejection_time=duration_to_proto(outlier.base_ejection_time),
             max_ejection_time=duration_to_proto(outlier.max_ejection_time),
-            max_ejection_ratio=outlier.max_ejection_ratio))
+            max_ejection_ratio=outlier.max_ejection_ratio),
+        limits=_limits_to_proto(service.limits))
 
 
 def endpoint_from_proto(message: endpoint_pb2.Endpoint) -> Endpoint:
@@ -274,6 +278,56 @@ def _outlier(message: service_pb2.OutlierPolicy) -> OutlierPolicy:
         base_ejection_time=_seconds(message, "base_ejection_time", _OUTLIER.base_ejection_time),
         max_ejection_time=_seconds(message, "max_ejection_time", _OUTLIER.max_ejection_time),
         max_ejection_ratio=_present(message, "max_ejection_ratio", _OUTLIER.max_ejection_ratio))
+
+
+def _limits(message: service_pb2.LimitsPolicy) -> LimitsPolicy:
+    counts = {name: _present(message, name, getattr(_LIMITS, name)) for name in _COUNTS}
+    return LimitsPolicy(**counts,
+                        queue_timeout=_seconds(message, "queue_timeout", _LIMITS.queue_timeout),
+                        adaptive=_under("adaptive", _adaptive, message.adaptive),
+                        rate_limits=tuple(_under(f"rate_limits[{index}]", _rate_limit, each)
+                                          for index, each in enumerate(message.rate_limits)))
+
+
+_COUNTS = ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries", "max_pending")
+
+
+def _adaptive(message: service_pb2.AdaptivePolicy) -> AdaptivePolicy:
+    default = _LIMITS.adaptive
+    return AdaptivePolicy(
+        enabled=message.enabled,
+        min_limit=_present(message, "min_limit", default.min_limit),
+        max_limit=_present(message, "max_limit", default.max_limit),
+        percentile_ratio=_present(message, "percentile_ratio", default.percentile_ratio),
+        update_interval=_seconds(message, "update_interval", default.update_interval),
+        rtt_interval=_seconds(message, "rtt_interval", default.rtt_interval),
+        rtt_samples=_present(message, "rtt_samples", default.rtt_samples),
+        jitter_ratio=_present(message, "jitter_ratio", default.jitter_ratio),
+        buffer_ratio=_present(message, "buffer_ratio", default.buffer_ratio))
+
+
+def _rate_limit(message: service_pb2.RateLimit) -> RateLimit:
+    return RateLimit(message.rate, message.burst, message.key or ALL,
+                     message.max_keys if message.HasField("max_keys") else 10_000)
+
+
+def _limits_to_proto(limits: LimitsPolicy) -> service_pb2.LimitsPolicy:
+    adaptive = limits.adaptive
+    return service_pb2.LimitsPolicy(
+        **{name: getattr(limits, name) for name in _COUNTS},
+        queue_timeout=duration_to_proto(limits.queue_timeout),
+        adaptive=service_pb2.AdaptivePolicy(
+            enabled=adaptive.enabled,
+            min_limit=adaptive.min_limit,
+            max_limit=adaptive.max_limit,
+            percentile_ratio=adaptive.percentile_ratio,
+            update_interval=duration_to_proto(adaptive.update_interval),
+            rtt_interval=duration_to_proto(adaptive.rtt_interval),
+            rtt_samples=adaptive.rtt_samples,
+            jitter_ratio=adaptive.jitter_ratio,
+            buffer_ratio=adaptive.buffer_ratio),
+        rate_limits=[service_pb2.RateLimit(rate=each.rate, burst=each.burst, key=each.key, max_keys=each.max_keys)
+                     for each in limits.rate_limits])
 
 
 def _locality(message: endpoint_pb2.Locality) -> Locality:

@@ -15,6 +15,7 @@ written short (`grpc`, `power_of_two`) or as in the .proto (`PROTOCOL_GRPC`), in
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.limits import AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
 
@@ -113,6 +115,23 @@ def service_to_document(service: Service) -> dict[str, Any]:
             "max_ejection_time": format_duration(outlier.max_ejection_time),
             "max_ejection_ratio": outlier.max_ejection_ratio,
         },
+        "limits": _limits_to_document(service.limits),
+    }
+
+
+def _limits_to_document(limits: LimitsPolicy) -> dict[str, Any]:
+    adaptive = limits.adaptive
+    return {
+        "endpoint_connections": limits.endpoint_connections,
+        "endpoint_requests": limits.endpoint_requests,
+        "max_requests": limits.max_requests,
+        "max_connections": limits.max_connections,
+        "max_retries": limits.max_retries,
+        "max_pending": limits.max_pending,
+        "queue_timeout": format_duration(limits.queue_timeout),
+        "adaptive": dataclasses.asdict(adaptive) | {"update_interval": format_duration(adaptive.update_interval),
+                                                    "rtt_interval": format_duration(adaptive.rtt_interval)},
+        "rate_limits": [dataclasses.asdict(each) for each in limits.rate_limits],
     }
 
 
@@ -286,6 +305,11 @@ def _message(cls: Callable[..., Any], fields: dict[str, _Read]) -> _Read:
     return lambda value, path: _build(cls, fields, (), value, path)
 
 
+def _messages(cls: Callable[..., Any], fields: dict[str, _Read], required: tuple[str, ...]) -> _Read:
+    return lambda value, path: tuple(_build(cls, fields, required, entry, f"{path}[{index}]")
+                                     for index, entry in enumerate(_list(value, path)))
+
+
 _SERVICE: dict[str, _Read] = {
     "name": _text,
     "protocol": _one_of(Protocol, "protocol_"),
@@ -335,6 +359,22 @@ _SERVICE: dict[str, _Read] = {
         "base_ejection_time": parse_duration,
         "max_ejection_time": parse_duration,
         "max_ejection_ratio": _number,
+    }),
+    "limits": _message(LimitsPolicy, {
+        "endpoint_connections": _whole,
+        "endpoint_requests": _whole,
+        "max_requests": _whole,
+        "max_connections": _whole,
+        "max_retries": _whole,
+        "max_pending": _whole,
+        "queue_timeout": parse_duration,
+        "adaptive": _message(AdaptivePolicy, {
+            "enabled": _flag, "min_limit": _whole, "max_limit": _whole, "percentile_ratio": _number,
+            "update_interval": parse_duration, "rtt_interval": parse_duration, "rtt_samples": _whole,
+            "jitter_ratio": _number, "buffer_ratio": _number,
+        }),
+        "rate_limits": _messages(RateLimit, {"rate": _number, "burst": _whole, "key": _text, "max_keys": _whole},
+                                 ("rate",)),
     }),
 }
 _ENDPOINT: dict[str, _Read] = {

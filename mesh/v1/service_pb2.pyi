@@ -245,18 +245,76 @@ class OutlierPolicy(_message.Message):
     max_ejection_ratio: float
     def __init__(self, consecutive_failures: _Optional[int] = ..., base_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_ratio: _Optional[float] = ...) -> None: ...
 
+class AdaptivePolicy(_message.Message):
+    __slots__ = ("enabled", "min_limit", "max_limit", "percentile_ratio", "update_interval", "rtt_interval", "rtt_samples", "jitter_ratio", "buffer_ratio")
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    MIN_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    RTT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    RTT_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    JITTER_RATIO_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_RATIO_FIELD_NUMBER: _ClassVar[int]
+    enabled: bool
+    min_limit: int
+    max_limit: int
+    percentile_ratio: float
+    update_interval: _duration_pb2.Duration
+    rtt_interval: _duration_pb2.Duration
+    rtt_samples: int
+    jitter_ratio: float
+    buffer_ratio: float
+    def __init__(self, enabled: _Optional[bool] = ..., min_limit: _Optional[int] = ..., max_limit: _Optional[int] = ..., percentile_ratio: _Optional[float] = ..., update_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rtt_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rtt_samples: _Optional[int] = ..., jitter_ratio: _Optional[float] = ..., buffer_ratio: _Optional[float] = ...) -> None: ...
+
+class RateLimit(_message.Message):
+    __slots__ = ("rate", "burst", "key", "max_keys")
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_KEYS_FIELD_NUMBER: _ClassVar[int]
+    rate: float
+    burst: int
+    key: str
+    max_keys: int
+    def __init__(self, rate: _Optional[float] = ..., burst: _Optional[int] = ..., key: _Optional[str] = ..., max_keys: _Optional[int] = ...) -> None: ...
+
+class LimitsPolicy(_message.Message):
+    __slots__ = ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries", "max_pending", "queue_timeout", "adaptive", "rate_limits")
+    ENDPOINT_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    ADAPTIVE_FIELD_NUMBER: _ClassVar[int]
+    RATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    endpoint_connections: int
+    endpoint_requests: int
+    max_requests: int
+    max_connections: int
+    max_retries: int
+    max_pending: int
+    queue_timeout: _duration_pb2.Duration
+    adaptive: AdaptivePolicy
+    rate_limits: _containers.RepeatedCompositeFieldContainer[RateLimit]
+    def __init__(self, endpoint_connections: _Optional[int] = ..., endpoint_requests: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_retries: _Optional[int] = ..., max_pending: _Optional[int] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adaptive: _Optional[_Union[AdaptivePolicy, _Mapping]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ...) -> None: ...
+
 class Service(_message.Message):
-    __slots__ = ("name", "protocol", "balance", "retry", "timeout", "outlier")
+    __slots__ = ("name", "protocol", "balance", "retry", "timeout", "outlier", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     BALANCE_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     protocol: Protocol
     balance: BalancePolicy
     retry: RetryPolicy
     timeout: TimeoutPolicy
     outlier: OutlierPolicy
-    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[TimeoutPolicy, _Mapping]] = ..., outlier: _Optional[_Union[OutlierPolicy, _Mapping]] = ...) -> None: ...
+    limits: LimitsPolicy
+    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[TimeoutPolicy, _Mapping]] = ..., outlier: _Optional[_Union[OutlierPolicy, _Mapping]] = ..., limits: _Optional[_Union[LimitsPolicy, _Mapping]] = ...) -> None: ...

@@ -33,7 +33,8 @@ def test_what_was_not_sent():
     assert {reason.code for reason in REASONS.values() if not reason.sent_anything} == {
         "no_route", "no_service", "not_discovered", "no_endpoints", "no_healthy_upstream", "upstream_connect_failed",
         "upstream_connect_timeout", "upstream_refused_stream", "not_delivered", "caller_protocol_error", "draining",
-        "overloaded", "upgrade_not_supported"}
+        "overloaded", "upgrade_not_supported", "queue_full", "queue_timeout", "limit_requests", "limit_connections",
+        "rate_limited", "held_back"}
 
 
 def test_invalid_resource_shows_its_path():

@@ -28,7 +28,9 @@ MEANING = {
     "caller_reset": "never", "caller_gone": "never", "caller_protocol_error": "never", "draining": "safe",
     "drain_deadline": "never", "overloaded": "never", "idle_timeout": "never", "slow_body": "never",
     "stalled_reader": "never", "too_many_sessions": "never", "upstream_unreachable": "maybe",
-    "upgrade_not_supported": "never", None: "answer",
+    "upgrade_not_supported": "never", "queue_full": "never", "queue_timeout": "never", "limit_requests": "never",
+    "limit_connections": "never", "limit_retries": "never", "rate_limited": "never", "held_back": "never",
+    None: "answer",
 }
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mesh.errors import InvalidResource
 from mesh.model import (
     RETRYABLE_CODES,
+    AdaptivePolicy,
     Algorithm,
     BalancePolicy,
     Endpoint,
@@ -22,11 +23,13 @@ from mesh.model import (
     Health,
     HedgePolicy,
     LatencyPolicy,
+    LimitsPolicy,
     Locality,
     LocalityPolicy,
     OutlierPolicy,
     Prefer,
     Protocol,
+    RateLimit,
     RetryPolicy,
     Service,
     SlowStartPolicy,
@@ -81,6 +84,26 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
 
 
 @st.composite
+def limits(draw: Any, protocol: Protocol) -> LimitsPolicy:
+    if protocol is Protocol.UDP:
+        return LimitsPolicy()
+    counts = st.integers(0, 1_000_000)
+    fixed = {"endpoint_connections": draw(counts), "max_connections": draw(counts), "max_pending": draw(counts),
+             "queue_timeout": draw(seconds(0.001, 60))}
+    if protocol is Protocol.TCP:
+        return LimitsPolicy(**fixed)
+    least, most = sorted(draw(st.tuples(st.integers(1, 1_000_000), st.integers(1, 1_000_000))))
+    adaptive = AdaptivePolicy(True, least, most, draw(st.floats(0, 1)), draw(seconds(0.001, 60)),
+                              draw(seconds(1, 86_400)), draw(st.integers(1, 10_000)), draw(st.floats(0, 1)),
+                              draw(st.floats(0, 10)))
+    rates = st.builds(RateLimit, st.floats(0.001, 1_000_000), st.integers(0, 1_000_000),
+                      st.sampled_from(["all", "source_ip", "header:x-user"]), st.integers(1, 1_000_000))
+    return LimitsPolicy(**fixed, endpoint_requests=draw(counts), max_requests=draw(counts), max_retries=draw(counts),
+                        adaptive=adaptive if draw(st.booleans()) else AdaptivePolicy(),
+                        rate_limits=tuple(draw(st.lists(rates, max_size=2))))
+
+
+@st.composite
 def services(draw: Any) -> Service:
     protocol = draw(st.sampled_from(Protocol))
     base, longest = sorted((draw(seconds(0.001, 60)), draw(seconds(0.001, 60))))
@@ -105,7 +128,8 @@ def services(draw: Any) -> Service:
                               request=draw(st.one_of(st.just(0.0), seconds(max(per_try, 0.001), 86_400))),
                               idle=draw(seconds(1, 86_400)), udp_idle=draw(seconds(1, 86_400)), per_try=per_try),
         outlier=OutlierPolicy(consecutive_failures=draw(st.integers(0, 1000)), base_ejection_time=eject,
-                              max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))))
+                              max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))),
+        limits=draw(limits(protocol)))
 
 
 @st.composite
@@ -220,6 +244,14 @@ BAD_SERVICES = [
     ({"outlier": {"base_ejection_time": DURATION}}, "outlier.base_ejection_time: 100000.0 is outside 0.001..3,600"),
     ({"outlier": {"max_ejection_time": Duration(seconds=1)}}, "outlier.max_ejection_time: 1.0 is less than"),
     ({"outlier": {"max_ejection_ratio": 2}}, "outlier.max_ejection_ratio: 2.0 is outside 0..1"),
+    ({"limits": {"endpoint_requests": 2**31}}, "limits.endpoint_requests: 2147483648 is outside 0..1,000,000"),
+    ({"limits": {"queue_timeout": DURATION}}, "limits.queue_timeout: 100000.0 is outside 0.001..60"),
+    ({"limits": {"adaptive": {"max_limit": 9}}}, "limits.adaptive.enabled: is missing, and without it the rest"),
+    ({"limits": {"adaptive": {"enabled": True, "rtt_samples": 0}}}, "limits.adaptive.rtt_samples: 0 is outside 1..10"),
+    ({"limits": {"rate_limits": [{}]}}, "limits.rate_limits[0].rate: 0.0 is outside 0.001..1,000,000"),
+    ({"limits": {"rate_limits": [{"rate": 1}, {"rate": 1, "key": "x"}]}}, "limits.rate_limits[1].key: 'x' is none of"),
+    ({"limits": {"max_requests": 1}, "protocol": 1}, "limits.max_requests: a service of protocol tcp has connections"),
+    ({"limits": {"max_pending": 0}, "protocol": 6}, "limits: have no meaning with protocol udp"),
 ]
 
 

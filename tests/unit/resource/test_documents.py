@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import InvalidResource
 from mesh.model import (
+    AdaptivePolicy,
     Algorithm,
     BalancePolicy,
     Endpoint,
@@ -19,11 +20,13 @@ from mesh.model import (
     Health,
     HedgePolicy,
     LatencyPolicy,
+    LimitsPolicy,
     Locality,
     LocalityPolicy,
     OutlierPolicy,
     Prefer,
     Protocol,
+    RateLimit,
     RetryPolicy,
     Service,
     SlowStartPolicy,
@@ -50,12 +53,21 @@ SERVICE = {
     "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h", "udp_idle": "1m", "per_try": "400ms"},
     "outlier": {"consecutive_failures": 7, "base_ejection_time": "1m", "max_ejection_time": "2m",
                 "max_ejection_ratio": 0.3},
+    "limits": {"endpoint_connections": 50, "endpoint_requests": 4, "max_requests": 100, "max_connections": 200,
+               "max_retries": 10, "max_pending": 0, "queue_timeout": "250ms",
+               "adaptive": {"enabled": True, "min_limit": 5, "max_limit": 50, "percentile_ratio": 0.9,
+                            "update_interval": "1s", "rtt_interval": "2m", "rtt_samples": 9, "jitter_ratio": 0.2,
+                            "buffer_ratio": 0.5},
+               "rate_limits": [{"rate": 100}, {"rate": 2.5, "burst": 9, "key": "header:x-user", "max_keys": 77}]},
 }
+LIMITS_VALUE = LimitsPolicy(50, 4, 100, 200, 10, 0, 0.25, AdaptivePolicy(True, 5, 50, 0.9, 1.0, 120.0, 9, 0.2, 0.5),
+                            (RateLimit(100, 100), RateLimit(2.5, 9, "header:x-user", 77)))
 SERVICE_VALUE = Service(
     "cart", Protocol.HTTP2, BalancePolicy(Algorithm.WEIGHTED_ROUND_ROBIN),
     RetryPolicy(2, frozenset({"ABORTED", "UNAVAILABLE"}), ("/shop.Cart/Get", "/x/*"), 0.5, 3.0, 5.0, 0.01, 0.5, 1024,
                 frozenset({429, 503}), 2.0, HedgePolicy(0.99, 0.005)),
-    TimeoutPolicy(0.25, 1.5, 3600.0, 60.0, 0.4), OutlierPolicy(7, 60.0, 120.0, 0.3))
+    TimeoutPolicy(0.25, 1.5, 3600.0, 60.0, 0.4), OutlierPolicy(7, 60.0, 120.0, 0.3),
+    limits=LIMITS_VALUE)
 ENDPOINT = {"service": "cart", "name": "cart-0", "host": "::1", "port": 80, "weight": 3,
             "locality": {"region": "eu", "zone": "eu-1"}, "health": "draining", "metadata": {"version": "1.2"},
             "priority": 2}
