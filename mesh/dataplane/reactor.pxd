@@ -3,6 +3,7 @@ from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from mesh.dataplane.syscalls cimport (close_fd, epoll_add, epoll_close, epoll_delete, epoll_modify, epoll_open, epoll_wait,
                                       event_key, event_mask, monotonic, reset_fd)
 
+from mesh.dataplane.spin cimport Spin
 from mesh.dataplane.timers cimport TimerWheel
 
 cdef class Watch:
@@ -34,12 +35,14 @@ cdef class Reactor:
     cdef list _again
     cdef bint _scheduled
     cdef bint _ticking
+    cdef readonly Spin spin
     cdef readonly TimerWheel timers
 
     cpdef double touch(self) except? -1
     cpdef int flush(self) except -1
     cdef int after_batch(self) except -1
     cdef int _settle(self) except -1
+    cdef int _ask_on(self) except -1
     cdef int _end_batch(self) except -1
     cpdef int add(self, Watch watch, int fd, unsigned int mask) except -1
     cdef int change(self, Watch watch, unsigned int mask) except -1

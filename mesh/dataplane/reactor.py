@@ -4,7 +4,7 @@
 """The reactor of all data-plane sockets: an edge-triggered epoll set that the loop watches through its one descriptor.
 
 What lives here: dispatch, the clock of a batch, the read buffer that all connections share, descriptors that can be
-closed at any moment. What this must not know: what is read or written, by whom.
+closed at any moment, and waiting awake (`spin`). What this must not know: what is read or written, by whom.
 
 Why not the loop's own transports: they cannot tell a reset while reading is paused, cost a Python call and a socket
 object per event, and know no batch, so that each event ends in a write of its own. Registering IN|OUT|RDHUP once,
@@ -22,6 +22,7 @@ from typing import Any
 
 import cython
 
+from mesh.dataplane.spin import Spin
 from mesh.dataplane.timers import TimerWheel
 
 if not cython.compiled:
@@ -51,6 +52,8 @@ MAX_READ = 1_048_576
 _BATCH = 256
 _LOW = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
 _TICK = 0.005  # seconds; that of the wheel
+# Seconds after which the loop's other work goes first, whatever still comes.
+_LONGEST_SPIN = cython.declare(cython.double, 0.001)
 _EVENT_BYTES = 16
 
 
@@ -110,6 +113,7 @@ class Reactor:
         self._again: list[Watch] = []
         self._scheduled = False
         self._ticking = False
+        self.spin = Spin(0.0)
         self.now = monotonic() if clock is None else clock()
         self.timers = TimerWheel(self.now)
 
@@ -245,6 +249,33 @@ class Reactor:
                         self._failed(watch)
         finally:
             self._end_batch()
+        if count > 0 and self.spin.wanted():
+            self._ask_on()
+
+    def _ask_on(self) -> cython.int:
+        """Ask again and again before the loop goes to sleep: waking up costs more than an answer takes to come.
+
+        Its end is `spin.window` seconds without an event, or _LONGEST_SPIN.
+        """
+        began: cython.double = monotonic()
+        now: cython.double = began
+        until: cython.double = began + self.spin.window
+        count: cython.int
+        found: cython.bint = False
+        while now < until and now - began < _LONGEST_SPIN and self._epfd >= 0 and not self._scheduled:
+            count = epoll_wait(self._epfd, self._events, 0)
+            now = monotonic()
+            if count > 0:
+                found = True
+                self.touch()
+                self.busy = True
+                try:
+                    self._dispatch(count)
+                finally:
+                    self._end_batch()
+                now = monotonic()
+                until = now + self.spin.window
+        return self.spin.ended(found)
 
     def _on_tick(self) -> None:
         """Timers may be due; runs every 5 ms while any is armed."""

@@ -63,6 +63,7 @@ class SidecarConfig:
     drain_timeout: float = 30.0
     takeover: bool = False
     workers: int = 1
+    spin: int = 0
     log_level: str = "info"
     ready_fd: int | None = None
 
@@ -144,6 +145,8 @@ OPTIONS: tuple[Option, ...] = (
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
     Option("workers", "MESH_WORKERS", "operation", "N|auto", values.workers,
            f"processes that share the load, at most {values.MAX_WORKERS}; auto: one per usable core (default: 1)"),
+    Option("spin", "MESH_SPIN", "operation", "MICROSECONDS", values.spin,
+           "wait so long for more without sleeping, at most 1000: less latency for more CPU (default: 0, off)"),
     Option("takeover", "", "operation", "", bool,
            "take the listening sockets over from the running sidecar of this instance, and have it drain once this one "
            "is ready; without one, start as usual"),

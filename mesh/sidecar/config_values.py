@@ -18,6 +18,7 @@ from mesh.sidecar.sources import check_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MAX_DRAIN_TIMEOUT = 3600.0
+MAX_SPIN = 1000  # microseconds
 MAX_WORKERS = 128
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
@@ -199,6 +200,11 @@ def workers(raw: object) -> int:
     if value < 1:
         raise ValueError(f"{value} is outside 1..{MAX_WORKERS}")
     return value
+
+
+def spin(raw: object) -> int:
+    """Microseconds, 0..1000."""
+    return whole(raw, MAX_SPIN)
 
 
 def usable_cores(cpu_max: str = "/sys/fs/cgroup/cpu.max") -> int:

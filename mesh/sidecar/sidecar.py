@@ -60,6 +60,7 @@ class Sidecar:
         recorder = Recorder(telemetry.max_queue_size)
         rng = Rng(int.from_bytes(os.urandom(8), "little"))
         self.hub = Hub(loop, rng, recorder)
+        self.hub.spin.window = config.spin / 1e6
         self.collector = Collector(loop, self.hub)
         self.doors = Doors(self.hub, sockets)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])

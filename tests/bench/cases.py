@@ -11,6 +11,7 @@ HAPROXY = ("haproxy", "haproxy pypi")
 NGINX = ("nginx", "nginx pypi")
 MESH = ("mesh", "mesh, tracing 0.01", "mesh, tracing 1")
 TWO = ("mesh", "mesh, tracing 1")
+AWAKE = ("mesh, spin 50",)  # where latency is all: one request at a time
 LIGHT = (*HAPROXY, "nghttpx")
 GRPC = (*MESH, "envoy", "envoy, tracing 1", *LIGHT)
 GRPC_SIZES = (*TWO, "envoy", *LIGHT)
@@ -117,7 +118,8 @@ def http1_goals() -> tuple[Goal, ...]:
 
 def http1() -> list[Case]:
     made = [Case(f"http1-{conns}", "http1", f"HTTP/1.1 keep-alive, {conns} connection{'s' if conns > 1 else ''}, "
-                 "100 B answer, path and ids different", "http1", conns, HTTP1, "http1", vary="all", quick=conns == 32,
+                 "100 B answer, path and ids different", "http1", conns,
+                 (*HTTP1, *AWAKE) if conns == 1 else HTTP1, "http1", vary="all", quick=conns == 32,
                  goals=http1_goals()) for conns in (1, 32, 128)]
     return [
         *made,
@@ -137,7 +139,8 @@ def http1() -> list[Case]:
 SMALL = (Goal("mesh", ratio=0.9, theirs=NGINX),)
 BULK = (Goal("mesh", "gib_s", 1.4, ("envoy", *HAPROXY, *NGINX), more=True),)
 TCP_CASES = (
-    Case("tcp-1", "tcp", "TCP, 100 B up, 200 B down, 1 connection", "tcp", 1, TCP, "tcp", goals=SMALL),
+    Case("tcp-1", "tcp", "TCP, 100 B up, 200 B down, 1 connection", "tcp", 1, (*TCP, *AWAKE), "tcp",
+         goals=SMALL),
     Case("tcp-32", "tcp", "TCP, 100 B up, 200 B down, 32 connections", "tcp", 32, TCP, "tcp", quick=True, goals=SMALL),
     Case("tcp-256", "tcp", "TCP, 100 B up, 200 B down, 256 connections", "tcp", 256, TCP, "tcp", goals=SMALL),
     Case("tcp-churn", "tcp", "TCP, a connection per request, 32 at once", "tcp", 32, TCP, "tcp", churn=True, quick=True,

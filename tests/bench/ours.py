@@ -100,9 +100,11 @@ class Mesh:
         return {} if "http1" in self.services else {"http1": "the sidecar of this tree has no HTTP/1.1"}
 
     def single(self, name: str) -> Running:
-        """One sidecar, outbound to the backends. `name`: `mesh`, `mesh, tracing 1`."""
+        """One sidecar, outbound to the backends. `name`: `mesh`, `mesh, tracing 1`, `mesh, spin 50`."""
         tracing = name.partition(", tracing ")[2] or "off"
-        argv = [word for kind, service in self.services.items()
+        spin = name.partition(", spin ")[2]
+        argv = ["--spin", spin] if spin else []
+        argv += [word for kind, service in self.services.items()
                 for word in ("--outbound", f"{service}=0{'/tcp' if kind == 'tcp' else ''}")]
         process, ready, log = self.sidecar("caller", tracing, argv)
         ports = {kind: port_of(ready["outbound"][service]) for kind, service in self.services.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tcp_world import run, until
 
-from mesh.dataplane.reactor import EDGES, MAX_READ, Probe, Reactor, Watch
+from mesh.dataplane.reactor import EDGES, INCOMING, MAX_READ, Probe, Reactor, Watch
 
 
 def pair(sock: socket.socket, other: socket.socket) -> tuple[int, socket.socket]:
@@ -210,4 +210,40 @@ def test_what_cannot_be_watched_is_refused_and_closed() -> None:
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(fd)
         assert reactor.watched == 0
+    run(main())
+
+
+@pytest.mark.parametrize(("window", "order"), [(0.0, ["first", "turn", "second"]), (0.5, ["first", "second", "turn"])])
+def test_what_comes_at_once_is_waited_for_awake(window: float, order: list[str]) -> None:
+    """The first event makes the second one happen: with a window it is seen before the loop has another turn."""
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reactor = Reactor(loop)
+        reactor.spin.window = window
+        seen: list[str] = []
+        first, first_end = pair(*socket.socketpair())
+        second, second_end = pair(*socket.socketpair())
+
+        def on_first(mask: int) -> None:
+            if mask & select.EPOLLIN:
+                seen.append("first")
+                loop.call_soon(seen.append, "turn")
+                second_end.send(b"x")
+
+        def on_second(mask: int) -> None:
+            if mask & select.EPOLLIN:
+                seen.append("second")
+                loop.call_soon(seen.append, "end")
+
+        watches = [Probe(on_first), Probe(on_second)]
+        reactor.add(watches[0], first, INCOMING)
+        reactor.add(watches[1], second, INCOMING)
+        first_end.send(b"x")
+        await until(lambda: "end" in seen)
+        assert seen[:3] == order
+        for watch in watches:
+            reactor.remove(watch)
+        first_end.close()
+        second_end.close()
+        await asyncio.sleep(0)
     run(main())

@@ -71,6 +71,13 @@ def test_what_is_no_number_of_workers(raw: object) -> None:
         values.workers(raw)
 
 
+@pytest.mark.parametrize("raw", ["-1", "1001", "0.5", "often", True, ""])
+def test_what_is_no_time_to_spin(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"outside|not a whole number"):
+        values.spin(raw)
+    assert [values.spin(good) for good in ("0", 50, " 1000 ")] == [0, 50, 1000]
+
+
 def test_auto_is_a_worker_per_usable_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5})
     assert values.usable_cores(str(tmp_path / "none")) == 4
