@@ -1,3 +1,5 @@
+from mesh.wire.octets cimport is_text
+
 cdef bytearray CLASSES
 cdef int OTHER, METHOD, SCHEME, AUTHORITY, PATH, PROTOCOL, STATUS
 cdef int TRACEPARENT, TRACESTATE, GRPC_TIMEOUT
@@ -6,6 +8,7 @@ cdef int CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, H
 cdef int WEBSOCKET_KEY, WEBSOCKET_ACCEPT
 cdef dict KINDS
 cdef frozenset CONNECTION_SPECIFIC
+cdef frozenset LOOK_ALIKES
 
 cpdef bint all_of(bytes text, int wanted) except -1
 cpdef str name_problem(bytes name)

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import cython
 
+if not cython.compiled:
+    from mesh.wire.octets import is_text
+
 # What a name means to us. METHOD..STATUS are the pseudo-header fields; TRACEPARENT..GRPC_TIMEOUT differ in every call.
 OTHER: int = 0
 METHOD: int = 1
@@ -77,6 +80,9 @@ CONNECTION_SPECIFIC: frozenset[bytes] = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
 
+# Names that servers with CGI in their ancestry take for others.
+LOOK_ALIKES: frozenset[bytes] = frozenset((b"content_length", b"transfer_encoding"))
+
 # Classes of octets, as bits.
 NAME, VALUE, TOKEN, TARGET, HOSTPORT = 1, 2, 4, 8, 16
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")  # RFC 9110, 5.6.2
@@ -119,7 +125,7 @@ def name_problem(name: bytes) -> str | None:
 
 def value_problem(kind: cython.int, value: bytes) -> str | None:
     """Why `value` can't stand under a name of that kind, or None."""
-    if not all_of(value, 2):
+    if not is_text(value):
         return "illegal octet in a field value"
     n: cython.Py_ssize_t = len(value)
     if n and (value[0] == 0x20 or value[0] == 9 or value[n - 1] == 0x20 or value[n - 1] == 9):

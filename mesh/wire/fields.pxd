@@ -1,4 +1,4 @@
-from mesh.wire.fieldrules cimport KINDS, name_problem, value_problem
+from mesh.wire.fieldrules cimport KINDS, LOOK_ALIKES, name_problem, value_problem
 from mesh.wire.huffman cimport huffman_decode, huffman_encode
 from mesh.wire.octets cimport MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
@@ -23,6 +23,7 @@ cdef class Name:
     cdef readonly bytes prefix
     cdef readonly bytes raw
     cdef dict static_values
+    cdef bint look_alike
     cdef unsigned long long serial
 
 cdef class Field:
@@ -35,6 +36,8 @@ cdef class Field:
     cdef Name ref
     cdef bytes raw
     cdef bytes encoded
+    cdef bytes line
+    cdef bytes text
     cdef unsigned long long serial
     cpdef bytes encode(self)
 

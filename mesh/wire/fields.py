@@ -12,7 +12,7 @@ import cython
 from mesh.wire.static_table import STATIC_TABLE
 
 if not cython.compiled:
-    from mesh.wire.fieldrules import KINDS, name_problem, value_problem
+    from mesh.wire.fieldrules import KINDS, LOOK_ALIKES, name_problem, value_problem
     from mesh.wire.huffman import huffman_decode, huffman_encode
     from mesh.wire.octets import MASK, MIX, SEED, equal_at, hash_at, octets_of, put_octets
 
@@ -35,7 +35,8 @@ STATIC_FIELDS: list[Field | None] = [None]  # by index; the first is 1
 @cython.freelist(64)
 @cython.cclass
 class Name:
-    """A field name: what it means, what is wrong with it, and how we write it; `raw`: the literal it was read from."""
+    """A field name: what it means, what is wrong with it, and how we write it; `raw`: the literal it was read from;
+    `look_alike`: some take it for one that frames."""
 
     octets: bytes
     raw: bytes
@@ -43,6 +44,7 @@ class Name:
     problem: str | None
     prefix: bytes
     static_values: dict[bytes, int] | None
+    look_alike: bool
     serial: int
 
 
@@ -54,6 +56,8 @@ class Field:
 
     `size` is its share of a table or list (RFC 7541, section 4.1); `sensitive`: never indexed; `problem`: why it is
     malformed in any section, or None; `raw`: the string literal its value was read from (`named`: its name's too).
+    `line`, `text`: for fields that are met often in HTTP/1.1, the line it was read from last, and the line it is
+    written as, with its CRLF.
     """
 
     ref: Name
@@ -65,6 +69,8 @@ class Field:
     named: bool
     problem: str | None
     encoded: bytes
+    line: bytes
+    text: bytes
     serial: int
 
     @property
@@ -97,6 +103,7 @@ def new_name(octets: bytes, raw: bytes) -> Name:
     name.raw = raw
     name.kind = KINDS.get(octets, 0)
     name.problem = name_problem(octets)
+    name.look_alike = octets in LOOK_ALIKES
     name.prefix = name_prefix(octets)
     name.static_values = STATIC_VALUES.get(octets)
     name.serial = (SERIAL * MIX) & MASK
@@ -116,6 +123,7 @@ def new_field(ref: Name, value: bytes, raw: bytes, sensitive: cython.bint) -> Fi
     field.named = False
     field.problem = ref.problem if ref.problem is not None else value_problem(ref.kind, value)
     field.encoded = b""
+    field.line = field.text = b""
     field.serial = (SERIAL * MIX) & MASK
     return field
 

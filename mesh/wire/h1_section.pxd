@@ -1,14 +1,16 @@
 from mesh.wire.fieldrules cimport (
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HTTP2_SETTINGS, KEEP_ALIVE, OTHER, PROXY_CONNECTION, TE,
     TRANSFER_ENCODING, UPGRADE, WEBSOCKET_KEY, digits)
-from mesh.wire.fields cimport Field, Name, intern_field, intern_literal, intern_name, new_field, new_name
+from mesh.wire.fields cimport Field, Name, intern_field, intern_literal, intern_name, new_field, new_name, seen_before
 from mesh.wire.h1_syntax cimport LOWER, is_token, lower_token, members
-from mesh.wire.octets cimport copy_octets, find_octet, octets_of, put_octets
+from mesh.wire.octets cimport MIX, copy_octets, equal_at, find_octet, hash_at, is_text, octets_of, put_octets
 
 cdef bytearray SCRATCH
 cdef int MAX_LITERAL
+cdef int LINE_SETS
+cdef list LINES
+cdef bytearray SEEN
 cdef frozenset FORBIDDEN_TRAILERS
-cdef frozenset LOOK_ALIKES
 cdef tuple PER_CALL_NAMES
 cdef frozenset HARMLESS
 cdef Field TE_TRAILERS
@@ -28,7 +30,7 @@ cdef class Section:
     cdef readonly int keep_alive
     cdef readonly int forgets
     cpdef int read(self, bytearray buf, Py_ssize_t at, Py_ssize_t end) except -1
-    cdef int line(self, bytearray buf, Py_ssize_t at, Py_ssize_t end) except -1
+    cdef int take(self, Field field) except -1
     cdef int special(self, int kind, Field field) except -1
     cdef int content_length(self, Field field) except -1
     cdef int trailer(self, Field field) except -1
@@ -37,6 +39,8 @@ cdef class Section:
 cpdef Section new_section(bint trailers)
 cpdef str value_problem_of(bytes value)
 cpdef int timeout_of(bytes value) except -1
+cdef Field field_at(bytearray buf, Py_ssize_t at, Py_ssize_t end)
+cdef Field read_line(bytearray buf, Py_ssize_t at, Py_ssize_t end)
 cdef Py_ssize_t put_length(bytearray out, Py_ssize_t at, Py_ssize_t n) except -1
 cpdef Field field_of(bytearray buf, Py_ssize_t at, Py_ssize_t n_name, Py_ssize_t start, Py_ssize_t n_value)
 cpdef Field field_named(Name ref, bytes value)

@@ -30,13 +30,17 @@ if not cython.compiled:
         WEBSOCKET_KEY,
         digits,
     )
-    from mesh.wire.fields import intern_field, intern_literal, intern_name, new_field, new_name
+    from mesh.wire.fields import intern_field, intern_literal, intern_name, new_field, new_name, seen_before
     from mesh.wire.h1_syntax import LOWER, is_token, lower_token, members
-    from mesh.wire.octets import copy_octets, find_octet, octets_of, put_octets
+    from mesh.wire.octets import MIX, copy_octets, equal_at, find_octet, hash_at, is_text, octets_of, put_octets
 
 # A field's name and value as HPACK's literals, which is what the interned fields are known by.
 SCRATCH: bytearray = bytearray(320)
 MAX_LITERAL: int = 240  # octets of name and value; longer ones are not interned
+# Lines met before, by their octets: two to a set, the one used last first; at most 1 MiB.
+LINE_SETS: int = 512
+LINES: list[Field | None] = [None] * (2 * LINE_SETS)
+SEEN: bytearray = bytearray(4096)
 # RFC 9110, section 6.5.1: what says how to frame, route, authenticate or process a message has no place behind it.
 FORBIDDEN_TRAILERS: frozenset[bytes] = frozenset(
     b"age allow authorization cache-control connection content-encoding content-language content-length "
@@ -45,8 +49,6 @@ FORBIDDEN_TRAILERS: frozenset[bytes] = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection range retry-after set-cookie te trailer "
     b"transfer-encoding upgrade vary warning www-authenticate".split()
 )
-# Names that servers with CGI in their ancestry take for others.
-LOOK_ALIKES: frozenset[bytes] = frozenset((b"content_length", b"transfer_encoding"))
 # The per-call fields, which are read apart from the section; bits of `Section.forgets`.
 PER_CALL_NAMES: tuple[bytes, bytes, bytes] = (b"traceparent", b"tracestate", b"grpc-timeout")
 
@@ -80,7 +82,7 @@ class Section:
         feed: cython.Py_ssize_t
         while at < end:
             feed = find_octet(buf, 0x0A, at, end)
-            self.line(buf, at, feed - 1)
+            self.take(field_at(buf, at, feed - 1))
             at = feed + 1
         if self.options is not None:
             self.drop_nominated(self.options)
@@ -88,21 +90,8 @@ class Section:
             self.fields.append(TE_TRAILERS)
         return 0
 
-    def line(self, buf: bytearray, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-        """One line, without its CRLF."""
-        if buf[at] == 0x20 or buf[at] == 9:
-            raise Malformed(400, "white space before a field name, or a folded line")
-        colon: cython.Py_ssize_t = find_octet(buf, 0x3A, at, end)
-        if colon < 0:
-            raise Malformed(400, "field line without a colon")
-        if not is_token(buf, at, colon):
-            raise Malformed(400, "empty field name" if colon == at else "illegal octet in a field name")
-        start: cython.Py_ssize_t = colon + 1
-        while start < end and (buf[start] == 0x20 or buf[start] == 9):
-            start += 1
-        while end > start and (buf[end - 1] == 0x20 or buf[end - 1] == 9):
-            end -= 1
-        field: Field = field_of(buf, at, colon - at, start, end - start)
+    def take(self, field: Field) -> cython.int:
+        """One field."""
         if self.trailers:
             return self.trailer(field)
         kind: cython.int = field.ref.kind
@@ -113,7 +102,7 @@ class Section:
                 raise Malformed(400, field.problem)
             if kind == CONTENT_LENGTH:
                 return self.content_length(field)
-            if kind == OTHER and field.name in LOOK_ALIKES:
+            if field.ref.look_alike:
                 raise Malformed(400, "field name that some servers take for one that frames")
             self.fields.append(field)
             return 0
@@ -223,11 +212,7 @@ def new_section(trailers: cython.bint) -> Section:
 
 def value_problem_of(value: bytes) -> str | None:
     """Why this can't be the value of any field, or None."""
-    octet: cython.uchar
-    for octet in value:
-        if octet != 9 and (octet < 0x20 or octet == 0x7F):
-            return "illegal octet in a field value"
-    return None
+    return None if is_text(value) else "illegal octet in a field value"
 
 
 def timeout_of(value: bytes) -> cython.int:
@@ -240,6 +225,46 @@ def timeout_of(value: bytes) -> cython.int:
             if seconds > 0:
                 return seconds
     return 0
+
+
+def field_at(buf: bytearray, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Field:
+    """The field of a line without its CRLF. Malformed: it is none."""
+    n: cython.Py_ssize_t = end - at
+    if n > MAX_LITERAL:
+        return read_line(buf, at, end)
+    h: cython.ulonglong = hash_at(buf, at, n, MIX)
+    slot: cython.Py_ssize_t = 2 * (h & (LINE_SETS - 1))
+    field: Field | None = cython.cast(Field, LINES[slot])
+    if field is not None and len(field.line) == n and equal_at(buf, at, field.line):
+        return field
+    other: Field | None = field
+    field = cython.cast(Field, LINES[slot + 1])
+    if field is None or len(field.line) != n or not equal_at(buf, at, field.line):
+        field = read_line(buf, at, end)
+        if not seen_before(SEEN, h):
+            return field
+        field.line = octets_of(buf, at, n)
+        field.text = field.name + b": " + field.value + b"\r\n"
+    LINES[slot] = field
+    LINES[slot + 1] = other
+    return field
+
+
+def read_line(buf: bytearray, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Field:
+    """The same, read octet by octet."""
+    if buf[at] == 0x20 or buf[at] == 9:
+        raise Malformed(400, "white space before a field name, or a folded line")
+    colon: cython.Py_ssize_t = find_octet(buf, 0x3A, at, end)
+    if colon < 0:
+        raise Malformed(400, "field line without a colon")
+    if not is_token(buf, at, colon):
+        raise Malformed(400, "empty field name" if colon == at else "illegal octet in a field name")
+    start: cython.Py_ssize_t = colon + 1
+    while start < end and (buf[start] == 0x20 or buf[start] == 9):
+        start += 1
+    while end > start and (buf[end - 1] == 0x20 or buf[end - 1] == 9):
+        end -= 1
+    return field_of(buf, at, colon - at, start, end - start)
 
 
 def put_length(out: bytearray, at: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:

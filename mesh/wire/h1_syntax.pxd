@@ -6,6 +6,7 @@ cdef int MAX_SECTION
 cdef int MAX_FIELDS
 cdef int MAX_TRAILERS
 cdef bytearray LOWER
+cdef bytes JUDGED
 cdef frozenset METHODS
 cdef int HOST, HEX
 cdef bytearray HOST_OCTETS

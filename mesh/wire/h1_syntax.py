@@ -31,6 +31,8 @@ HOST_OCTETS: bytearray = bytearray(
     | (HEX if octet in b"0123456789ABCDEFabcdef" else 0)
     for octet in range(256)
 )
+# The last authority that was found to be one.
+JUDGED: bytes = b""
 # A method that differs from one of these in case only means one thing to us and maybe another to whoever is behind us.
 METHODS: frozenset[bytes] = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI")
@@ -80,6 +82,8 @@ def same_word(buf: bytearray, start: cython.Py_ssize_t, end: cython.Py_ssize_t, 
 
 def method_problem(method: bytes) -> str | None:
     """Why a token is not taken as a method, or None."""
+    if method == b"GET" or method == b"POST":
+        return None
     if method not in METHODS and method.upper() in METHODS:
         return "a known method in another case"
     return None
@@ -87,6 +91,9 @@ def method_problem(method: bytes) -> str | None:
 
 def authority_problem(authority: bytes, port_due: cython.bint = False) -> str | None:
     """Why `authority` is no `host` or `host:port` (RFC 9110, section 7.2), or None. `port_due`: it must have a port."""
+    global JUDGED
+    if authority is JUDGED and not port_due:  # what is met often is one object
+        return None
     at: cython.Py_ssize_t = host_end(authority)
     n: cython.Py_ssize_t = len(authority)
     if at == 0 or (at < n and authority[at] != 0x3A):
@@ -101,6 +108,7 @@ def authority_problem(authority: bytes, port_due: cython.bint = False) -> str | 
             return "port above 65535"
     if port_due and begin >= n:
         return "authority without a port"
+    JUDGED = authority
     return None
 
 

@@ -186,7 +186,7 @@ def write_fields(form: Form, head: Head) -> cython.int:
                     cookies = []
                 cookies.append(field.value)
                 continue
-        at = put_line(at, field.name, field.value)
+        at = put_text(at, field.text) if field.text else put_line(at, field.name, field.value)
     if cookies is not None:
         at = put_line(at, b"cookie", b"; ".join(cookies))
     form.lines = octets_of(TEXT, 0, at)

@@ -9,12 +9,19 @@ any protocol. The plain-Python branch of each function does the same by slices.
 
 from __future__ import annotations
 
+import sys
+
 import cython
 
 # The multiplier is 2^64 divided by the golden ratio (Knuth, TAOCP vol. 3, 6.4); collisions only cost a cache miss.
 MIX: int = 0x9E3779B97F4A7C15
 MASK: int = 0xFFFFFFFFFFFFFFFF
 SEED: int = 0x2545F4914F6CDD1D  # any odd number
+# The same octet eight times
+ONES: int = 0x0101010101010101
+SPACES: int = 0x20 * ONES
+DELETES: int = 0x7F * ONES
+HIGH_BITS: int = 0x80 * ONES
 
 
 def octets_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
@@ -66,12 +73,67 @@ def hash_at(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, seed
         h = ((h ^ word) * MIX) & MASK
         h ^= h >> 29
         i += 8
-    word = n - i
+    if i < n and n > 8:  # the last word overlaps the one before: that takes less time than single octets
+        if cython.compiled:
+            memcpy(cython.address(word), PyByteArray_AS_STRING(buf) + start + n - 8, 8)
+        else:
+            word = int.from_bytes(memoryview(buf)[start + n - 8 : start + n], "little")
+        h = ((h ^ word) * MIX) & MASK
+        h ^= h >> 29
+        i = n
+    word = n
     while i < n:
         word = ((word << 8) | buf[start + i]) & MASK
         i += 1
     h = ((h ^ word) * MIX) & MASK
     return h ^ (h >> 32)
+
+
+def is_text(octets: bytes) -> cython.bint:
+    """True if each octet may stand in a field value (RFC 9110, section 5.5): HTAB, but no other control character."""
+    i: cython.Py_ssize_t = 0
+    octet: cython.int
+    if cython.compiled:
+        # Eight octets at a time; the formulas flag every octet below 0x20 and every 0x7F, and then some behind those
+        # ("Bit Twiddling Hacks", S. E. Anderson: hasless, haszero).
+        base: cython.p_char = PyBytes_AS_STRING(octets)
+        word: cython.ulonglong = 0
+        other: cython.ulonglong
+        while i + 8 <= len(octets):
+            memcpy(cython.address(word), base + i, 8)
+            other = word ^ DELETES
+            if ((word - SPACES) & ~word | (other - ONES) & ~other) & HIGH_BITS:
+                break
+            i += 8
+    while i < len(octets):
+        octet = octets[i]
+        if (octet < 0x20 and octet != 9) or octet == 0x7F:
+            return False
+        i += 1
+    return True
+
+
+def load(octets: bytes, start: cython.Py_ssize_t) -> cython.ulonglong:
+    """The 8 octets at `start` as a word in the machine's order. IndexError where they are not all there."""
+    if start < 0 or start > len(octets) - 8:
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        word: cython.ulonglong = 0
+        memcpy(cython.address(word), PyBytes_AS_STRING(octets) + start, 8)
+        return word
+    else:
+        return int.from_bytes(octets[start : start + 8], sys.byteorder)
+
+
+def store(buf: bytearray, start: cython.Py_ssize_t, word: cython.ulonglong) -> cython.int:
+    """Overwrite the 8 octets at `start` with a word in the machine's order. IndexError where there are not so many."""
+    if start < 0 or start > len(buf) - 8:
+        raise IndexError("octets outside the buffer")
+    if cython.compiled:
+        memcpy(PyByteArray_AS_STRING(buf) + start, cython.address(word), 8)
+    else:
+        buf[start : start + 8] = word.to_bytes(8, sys.byteorder)
+    return 0
 
 
 def put_octets(buf: bytearray, start: cython.Py_ssize_t, octets: bytes) -> cython.int:

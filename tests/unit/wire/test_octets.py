@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.wire.octets import copy_octets, equal_at, hash_at, octets_of, put_octets
+from mesh.wire.octets import copy_octets, equal_at, hash_at, is_text, load, octets_of, put_octets, store
 
 
 def test_octets_of_copies_a_run() -> None:
@@ -60,3 +60,25 @@ def test_put_and_copy_write_in_place() -> None:
         put_octets(out, 6, b"abc")
     with pytest.raises(IndexError):
         copy_octets(out, 0, out, 1, 2)
+
+
+def test_text_is_told_from_control_characters_at_every_place() -> None:
+    for octet in range(256):
+        fine = octet == 9 or (octet >= 0x20 and octet != 0x7F)
+        for n in (1, 7, 8, 9, 16, 23):
+            for place in {0, n // 2, n - 1}:
+                for filling in (b"a", b" ", b"\t", b"\x80", b"\xff"):
+                    text = filling * place + bytes((octet,)) + filling * (n - place - 1)
+                    assert is_text(text) == fine, text
+    assert is_text(b"")
+
+
+def test_words() -> None:
+    buf = bytearray(range(20))
+    store(buf, 3, load(bytes(range(100, 120)), 5))
+    assert buf == bytes((0, 1, 2, *range(105, 113), *range(11, 20)))
+    for start in (-1, 13, 2**62):
+        with pytest.raises(IndexError):
+            store(buf, start, 0)
+        with pytest.raises(IndexError):
+            load(bytes(buf), start)

@@ -94,3 +94,19 @@ def test_round_trip(hi: int, lo: int, span: int, flags: int) -> None:
 )
 def test_tracestate(value: bytes, limited: bytes) -> None:
     assert limit_tracestate(value) == limited
+
+
+def test_every_digit_at_every_place() -> None:
+    good = b"00-0123456789abcdeffedcba9876543210-8899aabbccddeeff-01"
+    for place in range(55):
+        for octet in range(256):
+            value = good[:place] + bytes((octet,)) + good[place + 1 :]
+            parent = parse_traceparent(value)
+            fine = octet in b"0123456789abcdef" if place not in (2, 35, 52) else octet == 0x2D
+            assert (parent is not None) == fine, value
+            if parent is not None:
+                assert (parent.trace_hi, parent.trace_lo) == (int(value[3:19], 16), int(value[19:35], 16))
+                assert (parent.span_id, parent.flags) == (int(value[36:52], 16), int(value[53:], 16) & (
+                    0xFF if value[:2] == b"00" else 3))
+                if value[:2] == b"00":
+                    assert format_traceparent(parent.trace_hi, parent.trace_lo, parent.span_id, parent.flags) == value
