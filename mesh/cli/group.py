@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry(_OPERATE, "mesh.cli.status", "Which sidecar holds which revision, and who refused what."),
     "traces": Entry("Look inside", "mesh.cli.traces", "List traces."),
     "trace": Entry("Look inside", "mesh.cli.traces", "Draw the waterfall of one trace."),
+    "simulate": Entry("Look inside", "mesh.cli.simulate", "What a policy would do: a load on a virtual clock."),
     "version": Entry("Look inside", "mesh.cli.group", "Print the version."),
 }
 

@@ -10,9 +10,10 @@ three. Errors are InvalidConfig for a file that can't be read or parsed, Invalid
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mesh.errors import InvalidConfig, InvalidResource
@@ -30,17 +31,45 @@ Lines = dict[str, int]
 
 def load_documents(path: str | os.PathLike[str]) -> list[Resource]:
     """Return the resources of a file, in order. The suffix decides: .json, .toml, anything else is YAML."""
-    name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidConfig(f"{name}: {error.strerror or error}") from None
-    return parse_documents(data, name)
+    return parse_documents(_read(path), os.fspath(path))
+
+
+def load_plain(path: str | os.PathLike[str]) -> list[tuple[object, Callable[[str], str]]]:
+    """Return the documents of a file as plain values, whatever they describe, each with what tells where in the file a
+    path of it stands."""
+    return list(_plain(_read(path), os.fspath(path)))
 
 
 def parse_documents(data: bytes, name: str) -> list[Resource]:
     """Return the resources of a file's content; `name` stands in messages, and its suffix says what it is."""
+    resources: list[Resource] = []
+    places: dict[str, str] = {}
+    for document, place_of in _plain(data, name):
+        try:
+            for path, resource in from_document(document):
+                key = _key(resource)
+                if key in places:
+                    raise InvalidResource(path, f"{key} is there already, at {places[key]}")
+                places[key] = place_of(path)
+                resources.append(resource)
+        except InvalidResource as error:
+            raise InvalidResource(place_of(error.field), error.problem) from None
+        except RecursionError:
+            raise InvalidConfig(f"{name}: nested too deeply") from None
+    if not resources:
+        raise InvalidResource(name, "holds no resource")
+    return resources
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidConfig(f"{os.fspath(path)}: {error.strerror or error}") from None
+
+
+def _plain(data: bytes, name: str) -> Iterator[tuple[object, Callable[[str], str]]]:
     if len(data) > MAX_BYTES:
         raise InvalidConfig(f"{name}: larger than {MAX_BYTES:,} bytes")
     try:
@@ -49,25 +78,11 @@ def parse_documents(data: bytes, name: str) -> list[Resource]:
         raise InvalidConfig(f"{name}: not UTF-8 at byte {error.start}") from None
     suffix = os.path.splitext(name)[1].lower()
     parse = {".json": _parse_json, ".toml": _parse_toml}.get(suffix, _parse_yaml)
-    resources: list[Resource] = []
-    places: dict[str, str] = {}
     try:
         for document, lines in parse(text, name):
-            try:
-                for path, resource in from_document(document):
-                    key = _key(resource)
-                    place = _place(name, lines, path)
-                    if key in places:
-                        raise InvalidResource(path, f"{key} is there already, at {places[key]}")
-                    places[key] = place
-                    resources.append(resource)
-            except InvalidResource as error:
-                raise InvalidResource(_place(name, lines, error.field), error.problem) from None
+            yield document, functools.partial(_place, name, lines)
     except RecursionError:
         raise InvalidConfig(f"{name}: nested too deeply") from None
-    if not resources:
-        raise InvalidResource(name, "holds no resource")
-    return resources
 
 
 def _key(resource: Resource) -> str:

@@ -1,74 +1,64 @@
 """A discrete-event model of sidecars that call the endpoints of one service, deciding as real ones do.
 
-What lives here: Server (a queue with workers), the callers (each with a node set, balancer, outlier detection and retry
-budget of its own, as sidecars have) and Simulation, which runs them on a virtual clock. What this must not know: how
-results are shown, files, the real clock.
+What lives here: the callers (each with a node set, balancer, outlier detection and retry budget of its own, as sidecars
+have), the life of a request, and Simulation, which runs them on a virtual clock. What this must not know: how a
+scenario is written, how results are shown, files, the real clock.
 
-The model. Requests arrive at random (Poisson), each at the next caller in turn. A server takes as many at a time as it
-has workers, the others wait in the order of their arrival, without limit. The network takes no time; a call to a server
-that is dead fails after `refuse_after`. A failed attempt is repeated as the Service's policy has it: attempts, budget,
-backoff. All that is random comes from one seed, so a run can be repeated; times are seconds.
+The model. Requests arrive at random (Poisson, unless told otherwise), each at the next caller in turn. A server takes
+as many at a time as it has workers, the others wait in the order of their arrival, without limit. The network takes no
+time; a call to a server that refuses fails after `refuse_after`. A failed attempt is repeated as the Service's policy
+has it: which outcomes, attempts, budget, backoff; `timeout.request` ends it. What a caller has given up a worker works
+off all the same, unless it was still waiting for one. All that is random comes from one seed, so a run can be repeated;
+times are seconds.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, log
 
 from mesh.balance import Balancer, Caller, Node, NodeSet, Outlier, Rng
+from mesh.errors import CONNECTION_LOST, DEADLINE, NO_ENDPOINTS, NO_HEALTHY_UPSTREAM
 from mesh.model import Endpoint, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
+from mesh.resilience.classify import retry_reason
+from mesh.simulate.server import REFUSALS, Answer, Server, State
+from mesh.simulate.times import constant, exponential
 
-ServiceTime = Callable[[Rng], float]
+__all__ = ["Outcome", "Result", "Server", "Simulation", "State", "constant", "exponential", "mean", "percentile"]
 
-
-def constant(seconds: float) -> ServiceTime:
-    """Every call takes as long."""
-    return lambda rng: seconds
-
-
-def exponential(mean: float) -> ServiceTime:
-    """Memoryless times of `mean` seconds, as queueing theory likes them."""
-    return lambda rng: -mean * log(1.0 - rng.uniform())
-
-
-class Server:
-    """What answers at an endpoint. `slowdown` multiplies its times; while not `alive` it refuses; both may be changed
-    in the middle of a run. `answered` counts what it has served, `longest` the most calls it had at a time."""
-
-    def __init__(self, service_time: ServiceTime, workers: int = 1) -> None:
-        self.service_time = service_time
-        self.workers = workers
-        self.slowdown = 1.0
-        self.alive = True
-        self.busy = 0
-        self.waiting: deque[_Attempt] = deque()
-        self.answered = 0
-        self.longest = 0
+# When the next request comes after an instant; None: never. See `Simulation.arrivals`.
+Arrivals = Callable[[float, Rng], float | None]
+# What a request's reason is that had not ended when the run did.
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: when it came, how long it took, where it ended, in how many attempts, and whether it was
-    answered."""
+    """One request: when it came, how long it took, where it ended, in how many attempts, whether it was answered, and
+    the reason code if not."""
 
     at: float
     latency: float
     endpoint: str
     attempts: int
     ok: bool
+    reason: str = ""
 
 
 class Result:
-    """The outcomes of a run, in the order of their ends; `attempts` counts those at each endpoint, failed ones too."""
+    """The outcomes of a run, in the order of their ends; `attempts` counts those at each endpoint, failed ones too;
+    `retries` by why; `ejections` over all callers."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.attempts: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        self.ejections: Counter[str] = Counter()
 
     def between(self, start: float, end: float) -> list[Outcome]:
         """Return the outcomes of the requests that came in this time."""
@@ -103,57 +93,92 @@ class _Caller:
 
 
 class _Request:
-    __slots__ = ("at", "attempts", "caller", "key", "tried")
+    __slots__ = ("at", "attempt", "attempts", "caller", "key", "over", "tried")
 
     def __init__(self, at: float, caller: _Caller, key: int) -> None:
         self.at = at
         self.caller = caller
         self.key = key
         self.attempts = 0
+        self.attempt: _Attempt | None = None
         self.tried: list[Node] = []
+        self.over = False
 
 
 class _Attempt:
-    __slots__ = ("node", "request", "sent_at", "server")
+    """`lost`: the server has lost it; `over`: the caller has its verdict, or does not want it any more."""
+
+    __slots__ = ("lost", "node", "over", "request", "sent_at", "server")
 
     def __init__(self, request: _Request, node: Node, server: Server, sent_at: float) -> None:
         self.request = request
         self.node = node
         self.server = server
         self.sent_at = sent_at
+        self.over = False
+        self.lost = False
 
 
 class Simulation:
-    """`servers` by endpoint name; `keys`: how many different keys requests have. `run` may be called again and goes on
-    where it stopped."""
+    """`servers` by endpoint name; `keys`: how many different keys requests have; `method` decides about what may be
+    repeated. `run` may be called again and goes on where it stopped."""
 
     def __init__(self, service: Service, endpoints: Iterable[Endpoint], servers: dict[str, Server], rate: float,
-                 seed: int, callers: int = 1, keys: int = 1_000_000, refuse_after: float = 0.001) -> None:
+                 seed: int, callers: int = 1, keys: int = 1_000_000, refuse_after: float = 0.001,
+                 arrivals: Arrivals | None = None, method: bytes = b"GET") -> None:
         self.service = service
         self.servers = servers
         self.rate = rate
         self.keys = keys
         self.refuse_after = refuse_after
+        self.arrivals = arrivals or self._poisson
+        self.method = method
         self.now = 0.0
         self.result = Result()
         self.rng = Rng(seed)
         self.backoff = Backoff(service.retry.backoff_base, service.retry.backoff_max)
         self.callers = [_Caller(service, Rng(self.rng.next64()), Caller(f"caller/caller-{i}", position=i / callers))
                         for i in range(callers)]
+        # A generator of its own: under every policy the same requests come at the same instants.
+        self._arrival_rng = Rng(self.rng.next64())
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._turn = 0
+        self._open: dict[_Request, None] = {}
+        self._known = 0  # endpoints that the callers know of
         self.set_endpoints(endpoints)
-        self._at(self._next_arrival(), self._arrive)
+        self._expect()
 
     # -- what may happen
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """All callers learn that these are the endpoints now."""
         listed = list(endpoints)
+        self._known = len(listed)
         for caller in self.callers:
             caller.nodes.reconcile(listed)
             caller.balancer.changed()
+
+    def put(self, name: str, state: State) -> None:
+        """A server falls into this state, or comes out of one. Dead, it loses what it has; silent, it keeps it until it
+        is up again."""
+        server = self.servers[name]
+        server.state = state
+        if state is State.DEAD:
+            attempts = [*server.working, *server.waiting, *(attempt for attempt, _ in server.held)]
+            server.working.clear()
+            server.waiting.clear()
+            server.held.clear()
+            server.busy = 0
+            for attempt in attempts:
+                attempt.lost = True
+                self._answered(attempt, Answer(0.0, CONNECTION_LOST))
+        elif state is not State.SILENT:
+            held, server.held = server.held, []
+            for attempt, answer in held:
+                server.busy -= 1
+                self._tell(attempt, answer)
+            self._take_next(server)
 
     def schedule(self, at: float, action: Callable[[], None]) -> None:
         """Have `action` called at an instant, which is not past."""
@@ -169,38 +194,66 @@ class Simulation:
         self.now = until
         return self.result
 
+    def end(self, patience: float) -> Result:
+        """Let no more requests come, and go on for `patience` seconds at most until all are over; those that are not
+        then are UNFINISHED, with the time they have waited."""
+        self.arrivals = _never
+        until = self.now + patience
+        while self._open and self._events and self._events[0][0] <= until:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+        for request in list(self._open):
+            self.now = max(self.now, until)
+            name = request.attempt.node.endpoint.name if request.attempt is not None else ""
+            self._end(request, name, UNFINISHED)
+        return self.result
+
     # -- the life of a request
 
     def _at(self, at: float, action: Callable[[], None]) -> None:
         self._sequence += 1
         heapq.heappush(self._events, (at, self._sequence, action))
 
-    def _next_arrival(self) -> float:
-        return self.now - log(1.0 - self.rng.uniform()) / self.rate
+    def _poisson(self, now: float, rng: Rng) -> float:
+        return now - log(1.0 - rng.uniform()) / self.rate
+
+    def _expect(self) -> None:
+        at = self.arrivals(self.now, self._arrival_rng)
+        if at is not None:
+            self._at(at, self._arrive)
 
     def _arrive(self) -> None:
+        if self.arrivals is _never:
+            return
         caller = self.callers[self._turn]
         self._turn = (self._turn + 1) % len(self.callers)
         caller.budget.deposit(self.now)
         # Keys spread over 64 bits, as hashes are.
-        key = (self.rng.below(self.keys) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        self._send(_Request(self.now, caller, key))
-        self._at(self._next_arrival(), self._arrive)
+        key = (self._arrival_rng.below(self.keys) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        request = _Request(self.now, caller, key)
+        self._open[request] = None
+        if self.service.timeout.request > 0:
+            self._at(self.now + self.service.timeout.request, lambda: self._overdue(request))
+        self._send(request)
+        self._expect()
 
     def _send(self, request: _Request) -> None:
+        if request.over:
+            return
         node = request.caller.balancer.pick(request.key, self.now, request.tried)
         request.attempts += 1
         if node is None:
-            self._end(request, "", False)
+            self._end(request, "", (NO_HEALTHY_UPSTREAM if self._known else NO_ENDPOINTS).code)
             return
         name = node.endpoint.name
         self.result.attempts[name] += 1
         node.begin()
-        attempt = _Attempt(request, node, self.servers[name], self.now)
-        server = attempt.server
-        if not server.alive:
-            self._at(self.now + self.refuse_after, lambda: self._answered(attempt, False))
-        elif server.busy < server.workers:
+        server = self.servers[name]
+        attempt = request.attempt = _Attempt(request, node, server, self.now)
+        refusal = REFUSALS.get(server.state)
+        if refusal is not None:
+            self._at(self.now + self.refuse_after, lambda: self._answered(attempt, refusal))
+        elif server.state is State.UP and server.free():
             self._serve(attempt)
         else:
             server.waiting.append(attempt)
@@ -209,30 +262,82 @@ class Simulation:
     def _serve(self, attempt: _Attempt) -> None:
         server = attempt.server
         server.busy += 1
-        self._at(self.now + server.service_time(self.rng) * server.slowdown, lambda: self._served(attempt))
+        server.working[attempt] = None
+        answer = server.answer(self.rng, self.now)
+        self._at(self.now + answer.seconds, lambda: self._served(attempt, answer))
 
-    def _served(self, attempt: _Attempt) -> None:
+    def _served(self, attempt: _Attempt, answer: Answer) -> None:
         server = attempt.server
+        if attempt.lost:
+            return
+        server.working.pop(attempt, None)
+        if server.state is State.SILENT:
+            server.held.append((attempt, answer))
+            return
         server.busy -= 1
-        if server.alive:
-            server.answered += 1
-        self._answered(attempt, server.alive)
-        if server.waiting:
-            self._serve(server.waiting.popleft())
+        self._tell(attempt, answer if server.alive else Answer(0.0, CONNECTION_LOST))
+        self._take_next(server)
 
-    def _answered(self, attempt: _Attempt, ok: bool) -> None:
-        request, node, caller = attempt.request, attempt.node, attempt.request.caller
-        node.end()
-        caller.balancer.on_result(node, self.now - attempt.sent_at, ok, self.now)
-        if caller.outlier.on_result(node, ok, self.now):
-            caller.balancer.changed()
-        if ok:
-            self._end(request, node.endpoint.name, True)
-        elif request.attempts < self.service.retry.max_attempts and caller.budget.withdraw(self.now):
+    def _tell(self, attempt: _Attempt, answer: Answer) -> None:
+        if answer.reason is None:
+            attempt.server.answered += 1
+        self._answered(attempt, answer)
+
+    def _take_next(self, server: Server) -> None:
+        while server.waiting and server.state is not State.SILENT and server.free():
+            attempt = server.waiting.popleft()
+            if not attempt.over:
+                self._serve(attempt)
+
+    def _answered(self, attempt: _Attempt, answer: Answer) -> None:
+        """The caller learns how an attempt ended; nothing where it has given it up before."""
+        if attempt.over:
+            return
+        request, node = attempt.request, attempt.node
+        self._judge(attempt, answer.reason is None)
+        if answer.reason is None:
+            self._end(request, node.endpoint.name, "")
+        elif self._may_repeat(request, answer):
             request.tried.append(node)
             self._at(self.now + self.backoff.delay(request.attempts, self.rng), lambda: self._send(request))
         else:
-            self._end(request, node.endpoint.name, False)
+            self._end(request, node.endpoint.name, answer.reason.code)
 
-    def _end(self, request: _Request, endpoint: str, ok: bool) -> None:
-        self.result.outcomes.append(Outcome(request.at, self.now - request.at, endpoint, request.attempts, ok))
+    def _may_repeat(self, request: _Request, answer: Answer) -> bool:
+        verdict = retry_reason(self.service.retry, reason=answer.reason, grpc_status=answer.grpc_status,
+                               method=self.method, path=b"/", idempotency_key=False, attempt=request.attempts,
+                               replayable=True, committed=False)
+        if not verdict.retry or not request.caller.budget.withdraw(self.now):
+            return False
+        self.result.retries[verdict.why] += 1
+        return True
+
+    def _judge(self, attempt: _Attempt, ok: bool) -> None:
+        """The books of one attempt: it is over for its caller, whatever the server still does."""
+        node, caller = attempt.node, attempt.request.caller
+        attempt.over = True
+        attempt.request.attempt = None
+        node.end()
+        caller.balancer.on_result(node, self.now - attempt.sent_at, ok, self.now)
+        if caller.outlier.on_result(node, ok, self.now):
+            self.result.ejections[node.endpoint.name] += 1
+            caller.balancer.changed()
+
+    def _overdue(self, request: _Request) -> None:
+        if request.over:
+            return
+        name, attempt = "", request.attempt
+        if attempt is not None:
+            name = attempt.node.endpoint.name
+            self._judge(attempt, False)
+        self._end(request, name, DEADLINE.code)
+
+    def _end(self, request: _Request, endpoint: str, reason: str) -> None:
+        request.over = True
+        del self._open[request]
+        self.result.outcomes.append(Outcome(request.at, self.now - request.at, endpoint, request.attempts, not reason,
+                                            reason))
+
+
+def _never(now: float, rng: Rng) -> None:
+    """No more requests come."""
