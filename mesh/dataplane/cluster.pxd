@@ -33,6 +33,7 @@ cdef class Cluster:
     cdef readonly str why
     cdef readonly dict endpoints
     cdef list waiters
+    cdef public long long ejected
     cpdef bint known(self)
     cpdef Node pick(self, unsigned long long key, list tried)
     cdef Node pick_for(self, Head head, unsigned long long key, list tried)

@@ -49,6 +49,7 @@ class Cluster:
         self.nodes = NodeSet()
         self.endpoints: dict[str, Endpoint] = {}
         self.waiters: list[UpstreamCall] = []
+        self.ejected = 0
         self.service: Service | None = None
         self.balancer: Any = None
         self.affinity: Any = None
@@ -227,6 +228,7 @@ class Cluster:
 
     def failed(self, node: Node) -> cython.int:
         if self.outlier.on_result(node, False, self.hub.now):
+            self.ejected += 1
             self.balancer.changed()
             _log.warning("ejected %s for %.0f s after %d failures in a row", node.resource,
                          node.ejected_until - self.hub.now, node.consecutive_failures)
@@ -240,7 +242,7 @@ class Cluster:
     def statistics(self) -> dict[str, Any]:
         """What `mesh sidecar` prints on SIGUSR2."""
         return {"service": self.name, "known": self.known(), "algorithm": self.why,
-                "budget": self.budget.level(self.hub.now),
+                "budget": self.budget.level(self.hub.now), "ejected": self.ejected,
                 "endpoints": {node.endpoint.name: {"in_flight": node.in_flight, "weight": node.weight,
                                                    "eligible": bool(node.eligible(self.hub.now)),
                                                    "consecutive_failures": node.consecutive_failures,

@@ -1,6 +1,7 @@
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.record cimport Record, Recorder
+from mesh.dataplane.tally cimport Tallies
 from mesh.wire.grpc cimport format_timeout
 from mesh.wire.hpack cimport Block, Head, literal
 from mesh.wire.tracecontext cimport TraceParent, format_traceparent, parse_traceparent
@@ -18,9 +19,13 @@ cdef class Entry:
     cdef public long long failures
     cdef public long long retries
     cdef public long active
+    cdef readonly bint watched
+    cdef readonly Tallies tallies
+    cdef readonly Recorder log
     cdef Cluster cluster_for(self, Head head)
     cdef Record begin_record(self, Block block, str source, bint textual)
     cdef Record begin_attempt_record(self, Record whole, str why)
     cdef bytes call_fields(self, Record record, double left, bint textual)
     cdef bytes call_lines(self, Record record, double left)
     cdef int add_record(self, Record record, object reason) except -1
+    cdef int see(self, Record record) except -1

@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The listener that requests come in by: which direction, which service, which traces are sampled.
 
-What lives here: what all requests of one listener share, and the records they leave. What this must not know:
-connections, streams, the life of a request.
+What lives here: what all requests of one listener share, the records they leave, and who is given them (traces, counts,
+access log). What this must not know: connections, streams, the life of a request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import cython
 
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record
+from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record, Recorder
+from mesh.dataplane.tally import Tallies
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent
@@ -46,6 +47,15 @@ class Entry:
         self.failures = 0
         self.retries = 0
         self.active = 0
+        self.watched = False
+        self.tallies: Any = None
+        self.log: Any = None
+
+    def watch(self, tallies: Tallies | None, log: Recorder | None) -> None:
+        """Count every request in `tallies` and give its record to `log`, whether its trace is sampled or not."""
+        self.tallies = tallies
+        self.log = log
+        self.watched = tallies is not None or log is not None
 
     def cluster_for(self, head: Head) -> Cluster | None:
         """The service that `head` is for, or None when its authority names none."""
@@ -108,6 +118,7 @@ class Entry:
         record.parent_id = whole.span_id
         record.span_id = self.hub.rng.next64() | 1
         record.why = why
+        record.whole = whole
         return record
 
     def call_fields(self, record: Record, left: cython.double, textual: cython.bint) -> bytes:
@@ -139,20 +150,36 @@ class Entry:
         return lines
 
     def add_record(self, record: Record, reason: Any) -> cython.int:
-        """Close `record` and keep it if its trace is sampled.
+        """Close `record` and give it to whoever wants it: only traces that are sampled are exported.
 
         `reason` is a `mesh.errors.Reason`, or None for success.
         """
-        if record.trace_flags & 1 and self.tracing:
+        sampled: cython.bint = record.trace_flags & 1 and self.tracing
+        if sampled or self.watched:
             record.end_ns = self.hub.wall_ns()
             if reason is not None:
                 record.reason = reason.code
-            self.hub.recorder.add(record)
+            if sampled:
+                self.hub.recorder.add(record)
+            if self.watched:
+                self.see(record)
+        return 0
+
+    def see(self, record: Record) -> cython.int:
+        """Count a closed record and have it logged; an attempt is a part of its request."""
+        whole: Record | None = record.whole
+        if whole is not None:
+            whole.last_endpoint = record.endpoint
+            record.whole = None
+        if self.tallies is not None:
+            self.tallies.add(record)
+        if self.log is not None and record.kind != RETRY:
+            self.log.add(record)
         return 0
 
     def connection_recorder(self) -> Callable[[Record], None] | None:
         """Whom the relays give the record of a connection; None where nobody would keep it."""
-        return self.add_connection if self.tracing else None
+        return self.add_connection if self.tracing or self.watched else None
 
     def add_connection(self, record: Record) -> None:
         """Take the record of a TCP connection, which carries no context of its own: a trace of one span."""
@@ -163,6 +190,8 @@ class Entry:
         if self.tracing and (self.root_always or record.trace_lo < self.root_bound):
             record.trace_flags = 1
             hub.recorder.add(record)
+        if self.watched:
+            self.see(record)
 
     def statistics(self) -> dict[str, int]:
         return {"requests": self.requests, "active": self.active, "failures": self.failures, "retries": self.retries}

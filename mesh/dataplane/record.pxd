@@ -26,6 +26,8 @@ cdef class Record:
     cdef public long long response_bytes
     cdef public bytes tracestate
     cdef public list events
+    cdef public Record whole
+    cdef public str last_endpoint
 
 
 cdef class Recorder:

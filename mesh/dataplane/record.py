@@ -2,7 +2,7 @@
 """What a finished request leaves behind: one compact record, and the bounded buffer that holds it until it is exported.
 
 What lives here: Record (plain fields, filled by the proxies on the hot path) and Recorder. What this must not know:
-OpenTelemetry, attribute names, clocks, the network. Only requests that were sampled get a record.
+OpenTelemetry, attribute names, clocks, the network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Record:
     nanoseconds. `endpoint` is the resource name picked (`cart/cart-0`), `source` the downstream peer's address,
     `reason` a code of mesh.errors or "" for none, `why` the algorithm that picked (RETRY: why it was tried again).
     `http_status` 0 and `grpc_status` -1 mean none was seen. `events` is None or a list of
-    (unix_ns, name, {attribute: value}).
+    (unix_ns, name, {attribute: value}). `whole`: of a RETRY, the request's record, until the attempt is over.
+    `last_endpoint`: where a request's last attempt went, if it made more than the one that `endpoint` had.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,8 @@ class Record:
         self.response_bytes: int = 0
         self.tracestate: bytes = b""
         self.events: list[tuple[int, str, dict[str, Any]]] | None = None
+        self.whole: Any = None
+        self.last_endpoint: str = ""
 
 
 @cython.cclass

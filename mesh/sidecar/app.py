@@ -28,6 +28,7 @@ from mesh.sidecar.sidecar import Sidecar
 from mesh.sidecar.sockets import Sockets, reason
 from mesh.sidecar.takeover import Handover, Predecessor, find
 from mesh.sidecar.worker import Worker
+from mesh.telemetry.appender import check_path
 from mesh.telemetry.settings import TelemetrySettings, telemetry_settings
 
 _log = logging.getLogger("mesh.sidecar")
@@ -40,6 +41,8 @@ def main(argv: list[str]) -> int:
         config = load(argv, os.environ)
         telemetry = telemetry_settings(os.environ, tuple((a.host, a.port) for a in config.control_plane))
         _check_open(config.ready_fd)
+        if config.access_log:
+            check_path("--access-log", config.access_log)
         predecessor = find(config) if config.takeover else None
         sockets = Sockets.bind(config, config.workers, predecessor.sockets if predecessor else ())
     except InvalidConfig as error:

@@ -64,6 +64,8 @@ class SidecarConfig:
     takeover: bool = False
     workers: int = 1
     spin: int = 0
+    access_log: str = ""
+    admin: Address | None = None
     log_level: str = "info"
     ready_fd: int | None = None
 
@@ -150,6 +152,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("takeover", "", "operation", "", bool,
            "take the listening sockets over from the running sidecar of this instance, and have it drain once this one "
            "is ready; without one, start as usual"),
+    Option("access_log", "MESH_ACCESS_LOG", "operation", "FILE|-", values.path,
+           "add one JSON line per request, connection or session that has ended; - is standard output (default: none)"),
+    Option("admin", "MESH_ADMIN", "operation", "[HOST:]PORT", values.listen,
+           "serve /metrics, /healthz and /statistics here over HTTP (default: nowhere)"),
     Option("log_level", "MESH_LOG_LEVEL", "operation", "LEVEL", values.log_level,
            "debug, info, warning or error (default: info)"),
     Option("ready_fd", "", "operation", "N", values.descriptor,
@@ -267,6 +273,8 @@ def _listeners(config: SidecarConfig, settings: dict[str, list[_Setting]]
                config.protocol)
     if config.outbound_shared is not None:
         yield settings["outbound_shared"][0].place, "outbound-shared", config.outbound_shared, None
+    if config.admin is not None:
+        yield settings["admin"][0].place, "admin", config.admin, None
     for setting, outbound in zip(settings.get("outbound", ()), config.outbound, strict=True):
         yield setting.place, f"outbound {outbound.service}", outbound.address, outbound.protocol
 

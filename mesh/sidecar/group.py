@@ -137,6 +137,7 @@ class Group:
         self._leaving = False  # no worker is started again
         self._stopping = False
         self._asked: set[int] = set()  # workers that owe statistics
+        self._askers: list[Member | None] = []  # who wants them: a worker, or None for the operator (SIGUSR2)
         self._after_leaving: list[Callable[[], object]] = []
         self._inbound_open: set[int] | None = None  # workers whose inbound is not drained yet
         self._told_ready = False
@@ -223,7 +224,7 @@ class Group:
         else:
             self._replace(member, code)
         self._asked.discard(member.number)
-        self._print_statistics()
+        self._tell_statistics()
         if member.number == 0:
             self._on_left()
         self._on_inbound_drained(member)
@@ -265,7 +266,9 @@ class Group:
             case "statistics":
                 member.statistics = message["statistics"]
                 self._asked.discard(member.number)
-                self._print_statistics()
+                self._tell_statistics()
+            case "gather":
+                self._ask_statistics(member)
             case "left":
                 self._on_left()
             case "inbound drained":
@@ -394,7 +397,7 @@ class Group:
             if number == signal.SIGUSR1:
                 self._leave_then(True, self._drain_inbound)
             elif number == signal.SIGUSR2:
-                self._ask_statistics()
+                self._ask_statistics(None)
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._on_stop()
         for member in list(self._members.values()):
@@ -421,19 +424,26 @@ class Group:
             with contextlib.suppress(OSError):
                 os.write(self._config.ready_fd, (json.dumps(event) + "\n").encode())
 
-    def _ask_statistics(self) -> None:
+    def _ask_statistics(self, asker: Member | None) -> None:
+        self._askers.append(asker)
+        if self._poll.pending("statistics"):  # the answers that are under way are for it, too
+            return
         self._asked = {number for number, member in self._members.items() if member.ready is not None}
         for number in self._asked:
             self._members[number].statistics = None
             self._members[number].tell("statistics")
-        self._poll.at("statistics", time.monotonic() + _STATISTICS_WITHIN, lambda: self._print_statistics(late=True))
-        self._print_statistics()
+        self._poll.at("statistics", time.monotonic() + _STATISTICS_WITHIN, lambda: self._tell_statistics(late=True))
+        self._tell_statistics()
 
-    def _print_statistics(self, late: bool = False) -> None:
+    def _tell_statistics(self, late: bool = False) -> None:
         if not late and (self._asked or not self._poll.pending("statistics")):
             return
         self._poll.never("statistics")
         each = [member.statistics for member in self._members.values() if member.statistics is not None]
-        summed = total(each) or {}
-        said = {**summed, "id": self._config.id, "pid": os.getpid(), "workers": each}
-        print(json.dumps(said), file=sys.stderr, flush=True)
+        askers, self._askers = self._askers, []
+        for asker in askers:
+            if asker is not None:
+                asker.tell("gathered", statistics=each)
+        if None in askers:
+            said = {**(total(each) or {}), "id": self._config.id, "pid": os.getpid(), "workers": each}
+            print(json.dumps(said), file=sys.stderr, flush=True)

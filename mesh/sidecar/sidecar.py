@@ -18,17 +18,21 @@ from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
+from mesh.dataplane.tally import Tallies
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
 from mesh.model import Locality
+from mesh.sidecar.admin import Admin
 from mesh.sidecar.config import SidecarConfig
 from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.outbound import Outbounds
-from mesh.sidecar.ports import Doors
+from mesh.sidecar.ports import Door, Doors
 from mesh.sidecar.presence import Presence
 from mesh.sidecar.sockets import Sockets
+from mesh.telemetry.access_log import CAPACITY, LineLog, format_line
+from mesh.telemetry.appender import Appender
 from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings
@@ -39,6 +43,7 @@ _log = logging.getLogger("mesh.sidecar")
 # themselves.
 _FIRST_STATE = 3.0
 _FLUSH_SPANS = 2.0
+_FLUSH_LINES = 2.0
 # ... and, when another process is to go, until this one is registered.
 _REGISTERED = 3.0
 # After leaving the registry the other sidecars get this long to hear of it before the port closes: a connection that
@@ -69,6 +74,16 @@ class Sidecar:
                                  Caller(config.id, Locality(config.region, config.zone)))
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
+        self.log_records = Recorder(CAPACITY) if config.access_log else None
+        self.access_log = (LineLog(self.log_records, Appender(config.access_log), format_line)
+                           if self.log_records is not None else None)
+        self.tallies = Tallies() if config.admin is not None else None
+        self.phase = "starting"
+        self.gather = self._own_statistics  # one of several workers asks its parent for those of all
+        self.admin_door: Door | None = None
+        if config.admin is not None:
+            admin = Admin(lambda: self.gather(), lambda: self.phase)
+            self.admin_door = self.doors.add("admin", admin.accept)
         self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)
         self.inbound: Inbound | None = None
         self.presence: Presence | None = None
@@ -90,8 +105,10 @@ class Sidecar:
 
     def _entry(self, kind: int, cluster: Any, router: Any) -> Entry:
         sampler = self._telemetry.sampler
-        return Entry(self.hub, kind, cluster, router, self._telemetry.enabled, sampler.parent_based,
-                     sampler.root_always, sampler.root_bound)
+        entry = Entry(self.hub, kind, cluster, router, self._telemetry.enabled, sampler.parent_based,
+                      sampler.root_always, sampler.root_bound)
+        entry.watch(self.tallies, self.log_records)
+        return entry
 
     # -- the start
 
@@ -102,6 +119,8 @@ class Sidecar:
         self.discovery.start()
         if self.exporter is not None:
             self.exporter.start()
+        if self.access_log is not None:
+            self.access_log.start()
         names = self.outbounds.services()
         known = await asyncio.gather(*(self.discovery.wait_known(name, _FIRST_STATE) for name in names))
         missing = [name for name, is_known in zip(names, known, strict=True) if not is_known]
@@ -128,9 +147,11 @@ class Sidecar:
             self.presence.settle()
 
     def ready_event(self) -> dict[str, Any]:
-        """What is told to whoever started us."""
+        """What is told to whoever started us, and to the prober: from now on all is well."""
+        self.phase = "ok"
         return {"event": "ready", "pid": os.getpid(), "inbound": str(self.inbound.door) if self.inbound else None,
-                "outbound": self.outbounds.addresses(), "outbound_shared": self.outbounds.shared_address()}
+                "outbound": self.outbounds.addresses(), "outbound_shared": self.outbounds.shared_address(),
+                "admin": str(self.admin_door) if self.admin_door is not None else None}
 
     # -- the end
 
@@ -144,8 +165,11 @@ class Sidecar:
         await asyncio.shield(self._left)
 
     async def _leave(self, deregister: bool) -> None:
+        self.phase = "draining"
         if not deregister:
             self.doors.leave_datagrams()
+            if self.admin_door is not None:  # the process that takes over is asked from now on
+                self.admin_door.close()
         if self.presence is not None and await self.presence.leave(deregister):
             await asyncio.sleep(min(_PROPAGATION, self._config.drain_timeout))
 
@@ -159,6 +183,7 @@ class Sidecar:
     async def drain(self) -> None:
         """Finish all that is open, hand the last spans over; where we are registered still, the lease runs out."""
         loop = asyncio.get_running_loop()
+        self.phase = "draining"
         _log.info("draining for at most %g s", self._config.drain_timeout)
         started = loop.time()
         if self.presence is not None and self._left is None:
@@ -171,7 +196,14 @@ class Sidecar:
         self.clusters.close()
         if self.exporter is not None:
             await self.exporter.shutdown(_FLUSH_SPANS)
+        if self.access_log is not None:
+            await self.access_log.shutdown(_FLUSH_LINES)
+        if self.admin_door is not None:
+            self.admin_door.close()
         _log.info("drained")
+
+    async def _own_statistics(self) -> list[dict[str, Any]]:
+        return [self.statistics()]
 
     def statistics(self) -> dict[str, Any]:
         """What is open and what has been, for operators (SIGUSR2) and tests."""
@@ -187,6 +219,8 @@ class Sidecar:
             "held_bytes": self.hub.memory.held,
             "endpoint_limits": dict(self.hub.counts),
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
+            "access_log": self.access_log.statistics() if self.access_log else None,
+            "traffic": self.tallies.statistics() if self.tallies else None,
             "inbound": self.inbound.statistics() if self.inbound else None,
             "outbound": self.outbounds.statistics(),
             "clusters": self.clusters.statistics(),

@@ -26,7 +26,7 @@ _log = logging.getLogger("mesh.sidecar")
 
 
 class Wanted(NamedTuple):
-    """A socket that a configuration asks for. `name` is `inbound`, `outbound <service>` or `outbound-shared`.
+    """A socket that a configuration asks for. `name` is `inbound`, `outbound <service>`, `outbound-shared` or `admin`.
 
     `place` is the option as given, for messages. `kind` is SOCK_STREAM or SOCK_DGRAM. `beside`: only at the port that
     the socket of this name has got, and if it can't be had there, without it.
@@ -50,6 +50,8 @@ def wanted(config: SidecarConfig) -> Iterator[Wanted]:
         yield Wanted(f"outbound {each.service}", f"--outbound {each}", each.address, _kind(each.protocol))
     if config.outbound_shared is not None:
         yield Wanted("outbound-shared", f"--outbound-shared {config.outbound_shared}", config.outbound_shared)
+    if config.admin is not None:
+        yield Wanted("admin", f"--admin {config.admin}", config.admin)
     for each in config.outbound:
         if each.protocol is None:
             yield Wanted(f"outbound {each.service} udp", f"--outbound {each}", each.address, socket.SOCK_DGRAM,

@@ -22,6 +22,7 @@ from mesh.sidecar.sockets import Named, Sockets
 from mesh.telemetry.settings import TelemetrySettings
 
 _log = logging.getLogger("mesh.sidecar")
+_GATHERED_WITHIN = 4.0  # more than the parent waits for all workers
 
 
 class Worker:
@@ -40,11 +41,13 @@ class Worker:
         self._sock = sock
         self._held = held
         self._succeeding = succeeding
+        self._gathering: list[asyncio.Future[list[dict[str, Any]]]] = []
 
     async def run(self) -> int:
         """Serve until the parent says that it is enough, or is no more."""
         loop = asyncio.get_running_loop()
         sidecar = self._sidecar = Sidecar(self._config, self._telemetry, self._sockets, self._number)
+        sidecar.gather = self._gather
         # Supervisors and terminals signal a whole group of processes: what it means is the parent's to say.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             loop.add_signal_handler(number, lambda: None)
@@ -90,12 +93,27 @@ class Worker:
                 sidecar.doors.take_back(message["slot"])
             case "statistics":
                 self._link.send({"event": "statistics", "statistics": sidecar.statistics()})
+            case "gathered":
+                waiting, self._gathering = self._gathering, []
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(message["statistics"])
             case "leave":
                 self._answer("left", sidecar.leave(message["deregister"]))
             case "drain inbound":
                 self._answer("inbound drained", sidecar.drain_inbound())
             case "drain":
                 self._end()
+
+    async def _gather(self) -> list[dict[str, Any]]:
+        """The statistics of all workers, or our own where the parent doesn't answer in time."""
+        future: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
+        self._gathering.append(future)
+        self._link.send({"event": "gather"})
+        try:
+            return await asyncio.wait_for(future, _GATHERED_WITHIN)
+        except TimeoutError:
+            return [self._sidecar.statistics()]
 
     def _answer(self, event: str, work: Coroutine[Any, Any, None]) -> None:
         async def answer() -> None:

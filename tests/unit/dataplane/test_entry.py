@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from h2_world import GRPC, answered, run, until, world
-from test_exchange import PARENT, cart, echo
+from test_exchange import PARENT, cart, echo, refuse
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, Record, Recorder
+from mesh.dataplane.tally import Tallies
 
 
 def connection(**sampler: object) -> tuple[Recorder, Record]:
@@ -67,3 +68,40 @@ def test_relays_make_records_only_where_somebody_keeps_them(tracing: bool) -> No
     entry = Entry(Hub(None, Rng(3), Recorder(), lambda: 1.0, lambda: 0), CLIENT, None, None, tracing, True, True, 0)
     recorder = entry.connection_recorder()
     assert (recorder is not None) == tracing
+
+
+def test_who_watches_sees_every_request_once_whether_it_is_sampled_or_not() -> None:
+    """Two endpoints, of which the first refuses: its attempts are no requests; the log says where the last one went."""
+    async def main() -> None:
+        async with world(refuse, echo, service=cart(), root_always=False) as w:
+            tallies, log = Tallies(), Recorder()
+            w.entry.watch(tallies, log)
+            client = await w.client()
+            for _ in range(4):
+                await answered(client.request(GRPC))
+            await until(w.idle)
+            assert w.records() == []
+            records = log.drain(10)
+            assert [record.reason for record in records] == [""] * 4
+            assert [record.attempts for record in records] == [2] * 4
+            assert {(record.endpoint, record.last_endpoint) for record in records} == {("cart/a", "cart/b")}
+            assert all(record.end_ns >= record.start_ns > 0 for record in records)
+            counted = tallies.statistics()["outbound"]["cart"]
+            assert (counted["reasons"], counted["retries"], counted["attempts"]) == ({"ok": 4}, {"not sent": 4}, 8)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("tallies", "log"), [(Tallies(), None), (None, Recorder())])
+def test_relays_make_records_for_whoever_watches(tallies: Tallies | None, log: Recorder | None) -> None:
+    entry = Entry(Hub(None, Rng(3), Recorder(), lambda: 1.0, lambda: 0), CLIENT, None, None, False, True, True, 0)
+    assert entry.connection_recorder() is None
+    entry.watch(tallies, log)
+    keep = entry.connection_recorder()
+    assert keep is not None
+    record = Record()
+    record.service = "stock"
+    keep(record)
+    assert entry.hub.recorder.pending == 0
+    assert tallies is None or tallies.statistics()["outbound"]["stock"]["reasons"] == {"ok": 1}
+    assert log is None or log.drain(5) == [record]

@@ -1,7 +1,8 @@
 """A sidecar whose workers carry nothing: each answers a connection with its number, and does what it is told.
 
 `group_standin.py LOG [sidecar's flags]`: what the workers are told goes to LOG. MODE: fragile (worker 1 ends before it
-is ready), deaf (the workers don't end when they are told to).
+is ready), deaf (the workers don't end when they are told to), curious (worker 1 asks for everybody's statistics when it
+is first asked for its own).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def work(number: int, sockets: Sockets, sock: socket.socket, held: bool, succeed
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     poll = Poll()
     lent: dict[int, list[Named]] = {}
+    asked: list[bool] = []
 
     def note(*words: object) -> None:
         with open(LOG, "a") as log:
@@ -65,6 +67,9 @@ def work(number: int, sockets: Sockets, sock: socket.socket, held: bool, succeed
                 poll.remove_reader(each.fileno())
                 each.close()
         elif do == "statistics":
+            if MODE == "curious" and number == 1 and not asked:
+                asked.append(True)
+                link.send({"event": "gather"})
             link.send({"event": "statistics", "statistics": {"id": f"web/{number}", "requests": number + 1}})
         elif do == "leave":
             link.send({"event": "left"})

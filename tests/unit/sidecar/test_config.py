@@ -127,6 +127,8 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     ([*CART, "--metadata", "k=" + "x" * 257], "--metadata k=" + "x" * 257 + ": 'k=xxx"),
     ([*CART, "--metadata", "mesh.x=1"], "--metadata mesh.x=1: 'mesh.x' is the mesh's own"),
     ([*CART, "--metadata", "a=1,a=2"], "--metadata a=2: a is given twice"),
+    ([*CART, "--outbound", "a=1", "--admin", "1"], "--outbound a=1: port 1 is taken by admin"),
+    ([*CART, "--admin", "0", "--access-log", ""], "--access-log : '' is not a path"),
     ([*CART, "--weight", "much"], "--weight much: 'much' is not a whole number"),
     ([*CART, "--control-plane", "a:1,b"], "--control-plane b: 'b' is not HOST:PORT"),
     ([*CART, "--drain-timeout", "soon"], "--drain-timeout soon: 'soon' is not a duration: 30s, 250ms, 5m, 1h"),

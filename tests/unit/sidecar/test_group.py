@@ -207,6 +207,19 @@ def test_usr1_drains_inbound_everywhere_and_says_so_once(run: Callable[..., Run]
     assert sum("starts" in line for line in here.told()) == 2
 
 
+def test_a_worker_that_asks_is_told_what_all_have_counted(run: Callable[..., Run]) -> None:
+    """While the operator asks, too: both get the same answers, and a worker on its own gets its own."""
+    group = run(2, mode="curious")
+    group.ready()
+    group.process.send_signal(signal.SIGUSR2)
+    group.until(lambda: any("1 gathered" in line for line in group.told()))
+    (told,) = [line for line in group.told() if "1 gathered" in line]
+    assert "'requests': 1" in told
+    assert "'requests': 2" in told
+    group.until(lambda: '"requests": 3' in group.hear())
+    assert group.end() == 0
+
+
 def test_statistics_are_those_of_all(run: Callable[..., Run]) -> None:
     here = run(3)
     here.ready()

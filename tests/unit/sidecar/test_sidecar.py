@@ -104,3 +104,47 @@ def test_callers_hear_of_it_before_the_port_closes(tmp_path: Path) -> None:
         assert said == [True]
 
     run(tmp_path, test, "--app", "1")
+
+
+def test_what_is_asked_for_is_there_and_nothing_else(tmp_path: Path) -> None:
+    async def bare(sidecar: Sidecar) -> None:
+        assert (sidecar.access_log, sidecar.tallies, sidecar.admin_door) == (None, None, None)
+        assert sidecar.ready_event()["admin"] is None
+        await sidecar.drain()
+
+    async def full(sidecar: Sidecar) -> None:
+        async def health() -> tuple[bytes, bytes]:
+            reader, writer = await asyncio.open_connection(*sidecar.admin_door.address)
+            writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+            return head.split()[1], body
+
+        assert sidecar.admin_door is not None
+        sidecar.doors.start()
+        assert await health() == (b"503", b"starting\n")
+        assert sidecar.ready_event()["admin"] == str(sidecar.admin_door)
+        assert await health() == (b"200", b"ok\n")
+        statistics = sidecar.statistics()
+        assert statistics["access_log"] == {"written": 0, "dropped": 0, "waiting": 0}
+        assert statistics["traffic"] == {"outbound": {}, "inbound": {}}
+        draining = asyncio.ensure_future(sidecar.drain())
+        await asyncio.sleep(0)
+        assert sidecar.phase == "draining"
+        await draining
+        assert not sidecar.admin_door.open
+
+    run(tmp_path, bare)
+    run(tmp_path, full, "--access-log", str(tmp_path / "log"), "--admin", "0", "--outbound", "cart=0")
+    assert (tmp_path / "log").exists() is False, "made when there is a first line"
+
+
+def test_the_process_that_takes_over_is_asked_from_then_on(tmp_path: Path) -> None:
+    async def test(sidecar: Sidecar) -> None:
+        assert sidecar.admin_door is not None
+        sidecar.doors.start()
+        await sidecar.leave(deregister=False)
+        assert not sidecar.admin_door.open
+        await sidecar.drain()
+
+    run(tmp_path, test, "--admin", "0")

@@ -19,9 +19,9 @@ from mesh.wire.frames import PREFACE
 
 
 class Parent:
-    def __init__(self, folder: Path, number: int, held: bool = False) -> None:
+    def __init__(self, folder: Path, number: int, held: bool = False, *flags: str) -> None:
         config = load(["--service", "web", "--workers", "2", "--outbound-shared", "0", "--control-plane", "127.0.0.1:1",
-                       "--state-dir", str(folder), "--drain-timeout", "1s"], {})
+                       "--state-dir", str(folder), "--drain-timeout", "1s", *flags], {})
         self.sockets = Sockets.bind(config, 2)
         self.address = self.sockets["outbound-shared"][0].getsockname()
         self.other = [(name, sock.dup()) for name, sock in self.sockets.slot(1 - number)]
@@ -122,3 +122,36 @@ def test_a_worker_does_not_outlive_its_parent(tmp_path: Path, held: bool, caplog
 
     uvloop.run(main())
     assert "the parent of the workers is gone" in caplog.text
+
+
+def test_whoever_asks_a_worker_is_told_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent collects; one that doesn't answer is not waited for."""
+    async def main() -> None:
+        parent = Parent(tmp_path, 0, False, "--admin", "0")
+        await parent.hears("prepared")
+        ready = await parent.hears("ready")
+        host, _, port = ready["admin"].rpartition(":")
+        for sock in (sock for name, sock in parent.other if name == "admin"):
+            sock.close()  # its neighbour's, to which the kernel would bring some of the connections
+
+        async def ask(target: str) -> bytes:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"GET {target} HTTP/1.1\r\n\r\n".encode())
+            answer = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            return answer.partition(b"\r\n\r\n")[2]
+
+        asked = asyncio.ensure_future(ask("/statistics"))
+        await parent.hears("gather")
+        parent.says("gathered", statistics=[{"transports": 1}, {"transports": 2}])
+        assert json.loads(await asked)["transports"] == 3
+        assert await ask("/healthz") == b"ok\n"
+        monkeypatch.setattr("mesh.sidecar.worker._GATHERED_WITHIN", 0.01)
+        assert json.loads(await ask("/statistics"))["id"] == "web/web-0"
+        await parent.hears("gather")
+        parent.says("gathered", statistics=[])  # too late, and no harm
+        parent.says("drain")
+        assert await parent.end() == 0
+        parent.close()
+
+    uvloop.run(main())
