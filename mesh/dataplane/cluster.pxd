@@ -1,7 +1,10 @@
 from mesh.balance.balancer cimport Balancer
 from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
+from mesh.dataplane.gate cimport Gate
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.rates cimport Rates
+from mesh.dataplane.room cimport Room
 from mesh.dataplane.timers cimport Probe, TimerWheel
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
@@ -34,9 +37,17 @@ cdef class Cluster:
     cdef readonly dict endpoints
     cdef list waiters
     cdef public long long ejected
+    cdef readonly bint guards
+    cdef bint guarded
+    cdef readonly list heard
+    cdef readonly Room room
+    cdef readonly Gate gate
+    cdef readonly Rates rates
     cpdef bint known(self)
     cpdef Node pick(self, unsigned long long key, list tried)
     cdef Node pick_for(self, Head head, unsigned long long key, list tried)
+    cdef Node place(self, Head head, unsigned long long key, list tried)
+    cdef Node choose(self, Head head, unsigned long long key, list tried)
     cpdef int observe(self, Node node, double latency, bint ok) except -1
     cdef bint textual(self, Node node, bint caller) except -1
     cdef Pool pool_of(self, Node node, bint caller)

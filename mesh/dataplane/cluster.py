@@ -9,7 +9,7 @@ What this must not know: protobuf, sockets, how a request is carried.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cython
@@ -20,13 +20,17 @@ from mesh.balance.merge import MergeWindow
 from mesh.balance.node import Node, NodeSet
 from mesh.balance.subset import Caller
 from mesh.dataplane.affinity import Affinity
+from mesh.dataplane.gate import Gate
 from mesh.dataplane.hub import Hub
+from mesh.dataplane.rates import Rates
+from mesh.dataplane.room import Room, part
 from mesh.dataplane.timers import Probe
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.dataplane.upstream_http1 import Http1Pool
-from mesh.model import Endpoint, Protocol, Service
+from mesh.model import Endpoint, LimitsPolicy, Protocol, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
+from mesh.resilience.gradient import GradientLimit
 from mesh.wire.hpack import Head
 
 _log = logging.getLogger(__name__)
@@ -35,10 +39,12 @@ _log = logging.getLogger(__name__)
 class Cluster:
     """One service. `service` is None when discovery says that there is none of this name.
 
-    `known()` is false until discovery (or the state on disk) has told of both the service and its endpoints.
+    `known()` is false until discovery (or the state on disk) has told of both the service and its endpoints. `guards`:
+    it stands before the app itself, and keeps the limits that are kept there; `room`, `gate` and `rates` hold what is
+    limited, the last two None where nothing is. `heard` is called with each news of the service.
     """
 
-    def __init__(self, hub: Hub, name: str, caller: Caller | None = None) -> None:
+    def __init__(self, hub: Hub, name: str, caller: Caller | None = None, guards: bool = False) -> None:
         self.hub = hub
         self.name = name
         self.caller = caller or Caller()
@@ -50,6 +56,12 @@ class Cluster:
         self.endpoints: dict[str, Endpoint] = {}
         self.waiters: list[UpstreamCall] = []
         self.ejected = 0
+        self.guards = guards
+        self.guarded = False
+        self.heard: list[Callable[[Service | None], None]] = []
+        self.room = Room()
+        self.gate: Any = None
+        self.rates: Any = None
         self.service: Service | None = None
         self.balancer: Any = None
         self.affinity: Any = None
@@ -67,6 +79,8 @@ class Cluster:
         self.service = service
         if service is not None and service != before:
             self._configure(service, before)
+        for listener in self.heard:
+            listener(service)
         self._tell_waiters()
 
     def _configure(self, service: Service, before: Service | None) -> None:
@@ -93,6 +107,8 @@ class Cluster:
             self.affinity = Affinity(self.balancer, self.hub.rng) if Affinity.needed(self.balancer) else None
         if before is None or before.outlier != service.outlier:
             self.outlier = Outlier(service.outlier, self.nodes)
+        if before is None or before.limits != service.limits:
+            self._limit(service.limits)
         self.why = self.balancer.why
         node: Node
         pool: Pool
@@ -102,6 +118,30 @@ class Cluster:
                 pool.connect_timeout = self.connect_timeout
                 if pool.sibling is not None:
                     pool.sibling.connect_timeout = self.connect_timeout
+
+    def _limit(self, limits: LimitsPolicy) -> None:
+        """Put limits in force; what is under way counts, and what did not change keeps its state."""
+        workers = self.hub.workers
+        self.room.configure(limits, workers)
+        self.guarded = self._keeps_the_apps_limits()
+        rate_limits = limits.rate_limits if self.guarded else ()
+        if self.rates is None or self.rates.limits != rate_limits:
+            self.rates = Rates(rate_limits, workers) if rate_limits else None
+        wanted = limits.adaptive if limits.adaptive.enabled and self.guarded else None
+        if self.gate is None:
+            if not (limits.endpoint_requests or limits.max_requests or wanted):
+                return
+            self.gate = Gate(self.hub, self.room, self.nodes)
+        adaptive = self.gate.adaptive
+        if (adaptive.policy if adaptive is not None else None) != wanted:
+            adaptive = GradientLimit(wanted, self.hub.rng, self.hub.now) if wanted is not None else None
+        self.gate.configure(part(limits.max_requests, workers), part(limits.endpoint_requests, workers), adaptive)
+
+    def _keeps_the_apps_limits(self) -> bool:
+        """Whether the limits of the service itself are kept here: at the app, or where no endpoint has a sidecar to do
+        it."""
+        return self.guards or (bool(self.endpoints)
+                               and not any(endpoint.behind_sidecar for endpoint in self.endpoints.values()))
 
     def move(self, caller: Caller) -> None:
         """Pick as `caller` from now on: the same sidecar, with another position among its like."""
@@ -137,6 +177,10 @@ class Cluster:
         self._retire_pools([node for node in changed if node.pool is not None and not self._reached_as_before(node)])
         if added or removed or changed:
             self.balancer.changed()
+        if self.gate is not None:
+            self.gate.change(added, removed)
+        if self.service is not None and self.guarded != self._keeps_the_apps_limits():
+            self._limit(self.service.limits)
         self._tell_waiters()
         self.hub.flush()
 
@@ -189,11 +233,33 @@ class Cluster:
         self.why = self.balancer.why
         return node
 
+    def place(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
+        """As `pick` or `pick_for`, but endpoints that are full are avoided; one that is (`Gate.is_full`): all are.
+
+        While one with room is left it goes before those that have not been tried.
+        """
+        gate: Gate = self.gate
+        node: Node | None = self.choose(head, key, tried)
+        if node is None or not gate.is_full(node):
+            return node
+        node = self.choose(head, key, gate.full if tried is None else gate.full + tried)
+        if tried is not None and node is not None and gate.is_full(node):
+            node = self.choose(head, key, gate.full)
+        return node
+
+    def choose(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
+        if self.affinity is None:
+            return self.pick(key, tried)
+        return self.pick_for(head, key, tried)
+
     def observe(self, node: Node, latency: cython.double, ok: cython.bint) -> cython.int:
         """An attempt has ended, `latency` seconds after it was sent; `ok` False: the endpoint is to blame. For
         algorithms that go by latency; ejection is told by `succeeded` and `failed`."""
         if self.balancer.feedback:
             self.balancer.on_result(node, latency, ok, self.hub.now)
+        if self.gate is not None:
+            gate: Gate = self.gate
+            gate.sample(latency, self.hub.now)
         return 0
 
     def textual(self, node: Node, caller: cython.bint) -> cython.bint:
@@ -219,7 +285,7 @@ class Cluster:
 
     def _make_pool(self, node: Node, textual: cython.bint) -> Pool:
         kind = Http1Pool if textual else Pool
-        return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout)
+        return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout, self.room)
 
     def succeeded(self, node: Node) -> cython.int:
         if node.consecutive_failures or node.ejections:
@@ -243,6 +309,7 @@ class Cluster:
         """What `mesh sidecar` prints on SIGUSR2."""
         return {"service": self.name, "known": self.known(), "algorithm": self.why,
                 "budget": self.budget.level(self.hub.now), "ejected": self.ejected,
+                "limits": {**self.room.statistics(), **(self.gate.statistics() if self.gate is not None else {})},
                 "endpoints": {node.endpoint.name: {"in_flight": node.in_flight, "weight": node.weight,
                                                    "eligible": bool(node.eligible(self.hub.now)),
                                                    "consecutive_failures": node.consecutive_failures,

@@ -1,5 +1,6 @@
 from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.exchange cimport Exchange
+from mesh.dataplane.relay cimport NEW
 from mesh.dataplane.transport cimport Transport, TransportHandler
 from mesh.wire.codec cimport Stream
 from mesh.wire.hpack cimport Block
@@ -8,6 +9,7 @@ cdef class DownstreamHandler(TransportHandler):
     cdef readonly Entry entry
     cdef readonly Transport shell
     cdef set connections
+    cdef list fresh
     cdef unsigned long long key
     cdef double heard
     cdef int on_headers(self, Stream stream, Block block, bint end) except -1

@@ -17,16 +17,21 @@ from mesh.dataplane.transport import Transport, TransportHandler
 from mesh.wire.codec import Stream
 from mesh.wire.hpack import Block
 
+if not cython.compiled:
+    from mesh.dataplane.relay import NEW
+
 
 class DownstreamHandler(TransportHandler):
     """The codec's handler on a caller's connection; `Stream.owner` is the `Exchange`.
 
-    `connections` is its listener's set.
+    `connections` is its listener's set. `fresh`: requests of this read. They go on their way when all of it has been
+    handled, or with their first data: what is cancelled in the same read has cost nobody else anything then.
     """
 
     def __init__(self, entry: Entry, connections: set[DownstreamHandler]) -> None:
         self.entry = entry
         self.connections = connections
+        self.fresh: list[Exchange] = []
         self.shell: Any = None
         self.heard = 0.0
         self.key = 0
@@ -36,6 +41,8 @@ class DownstreamHandler(TransportHandler):
         if exchange is None:
             exchange = Exchange(self.entry)
             exchange.begin(self.shell, stream, block, end, self.key)
+            if exchange.state == NEW:
+                self.fresh.append(exchange)
         else:
             exchange.on_request_trailers(block)
         return 0
@@ -44,6 +51,8 @@ class DownstreamHandler(TransportHandler):
                 credit: cython.int, end: cython.bint) -> cython.int:
         exchange: Exchange = stream.owner
         if exchange is not None:
+            if exchange.state == NEW:
+                exchange.proceed()
             exchange.on_request_data(buf, start, n, credit, end)
         else:
             self.shell.conn.release(stream, credit)
@@ -76,10 +85,16 @@ class DownstreamHandler(TransportHandler):
 
     def on_received(self) -> cython.int:
         self.heard = self.shell.hub.now
+        exchange: Exchange
+        if self.fresh:
+            for exchange in self.fresh:
+                exchange.proceed()
+            self.fresh.clear()
         return 0
 
     def on_lost(self, exc: object) -> cython.int:
         self.connections.discard(self)
+        self.fresh.clear()
         stream: Stream
         exchange: Exchange
         streams: list[Stream] = self.shell.conn.all_streams()

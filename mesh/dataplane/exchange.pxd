@@ -1,8 +1,9 @@
 from mesh.balance.node cimport Node
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.entry cimport Entry
+from mesh.dataplane.gate cimport Gate
 from mesh.dataplane.record cimport Record
-from mesh.dataplane.relay cimport CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING, Relay
+from mesh.dataplane.relay cimport CONNECTING, DONE, NEW, OPEN, PAUSED, QUEUED, WAITING, Relay
 from mesh.dataplane.timers cimport Timer, TimerWheel
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.transport cimport Transport
@@ -39,10 +40,16 @@ cdef class Exchange(Relay):
     cdef str retry_why
     cdef bint renewed
     cdef double opened_at
+    cdef bint retrying
+    cdef double retry_after
     cdef int begin(self, Transport down, Stream stream, Block block, bint end, unsigned long long key) except -1
     cdef int on_caller_gone(self, bint reset) except -1
     cdef bint uploading(self) except -1
+    cdef int proceed(self) except -1
     cdef int start_attempt(self) except -1
+    cdef bint on_room(self) except -1
+    cdef int on_no_room(self, object reason) except -1
+    cdef int attempt_at(self, Node node) except -1
     cdef int admit(self) except -1
     cdef int open_stream(self) except -1
     cdef bint try_fresh_connection(self) except -1

@@ -16,10 +16,11 @@ from mesh import errors
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
+from mesh.dataplane.gate import Gate
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import SERVER, Record
 from mesh.dataplane.relay import Relay
-from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on
+from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on, retry_fields
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport
 from mesh.dataplane.upstream import Pool
@@ -30,7 +31,7 @@ from mesh.wire.grpc import grpc_status_of, parse_timeout
 from mesh.wire.hpack import Block, Head
 
 if not cython.compiled:
-    from mesh.dataplane.relay import CONNECTING, DONE, NEW, OPEN, PAUSED, WAITING
+    from mesh.dataplane.relay import CONNECTING, DONE, NEW, OPEN, PAUSED, QUEUED, WAITING
 
 # How long a request waits for discovery to tell what the service is, in seconds.
 DISCOVERY_WAIT = cython.declare(cython.double, 2.0)
@@ -83,12 +84,17 @@ class Exchange(Relay):
         self.retry_why = ""
         self.renewed = False
         self.opened_at = 0.0
+        self.retrying = False
+        self.retry_after = 0.0
 
     # -- from the caller
 
     def begin(self, down: Transport, stream: Stream, block: Block, end: cython.bint,
               key: cython.ulonglong) -> cython.int:
-        """Take a request's headers; everything that follows for `stream` comes to this exchange."""
+        """Take a request's headers; everything that follows for `stream` comes to this exchange.
+
+        Nothing has gone to an endpoint before `proceed`: until then a request can be taken back for free.
+        """
         entry: Entry = self.entry
         hub: Hub = self.hub
         head: Head = block.head
@@ -115,6 +121,17 @@ class Exchange(Relay):
             if timeout == 0:
                 return self.fail(errors.DEADLINE, "the deadline had passed on arrival")
             self.request_deadline = hub.now + timeout
+        if hub.memory.held > hub.shed_above:
+            hub.shed += 1
+            return self.fail(errors.OVERLOADED, "no memory is left for new requests")
+        return 0
+
+    def proceed(self) -> cython.int:
+        """What has been taken by `begin`, and neither failed nor been taken back, goes on its way; once."""
+        hub: Hub = self.hub
+        cluster: Cluster = self.cluster
+        if self.state != NEW:
+            return 0
         if cluster.known():
             return self.admit()
         self.state = WAITING
@@ -139,6 +156,11 @@ class Exchange(Relay):
         self.state = NEW
         if cluster.service is None:
             return self.fail(errors.NO_ROUTE if self.entry.cluster is None else errors.NO_SERVICE, cluster.name)
+        if cluster.rates is not None:
+            self.retry_after = cluster.rates.take(self.head, self.down.peer_host, hub.now)
+            if self.retry_after > 0:
+                cluster.room.refuse(errors.RATE_LIMITED)
+                return self.fail(errors.RATE_LIMITED, cluster.name)
         if cluster.request_timeout > 0:
             limit: cython.double = hub.now + cluster.request_timeout
             if self.request_deadline == 0 or limit < self.request_deadline:
@@ -170,14 +192,34 @@ class Exchange(Relay):
     # -- attempts
 
     def start_attempt(self) -> cython.int:
-        """Pick an endpoint and open a stream to it, now or when there is a connection."""
+        """Pick an endpoint and open a stream to it, now or when there is room and a connection."""
         cluster: Cluster = self.cluster
-        node: Node | None
-        if cluster.affinity is None:
-            node = cluster.pick(self.key, self.tried)
-        else:
-            node = cluster.pick_for(self.head, self.key, self.tried)
+        if cluster.gate is None:
+            return self.attempt_at(cluster.choose(self.head, self.key, self.tried))
+        gate: Gate = cluster.gate
+        self.state = QUEUED
+        return gate.enter(self)
+
+    def on_room(self) -> cython.bint:
+        cluster: Cluster = self.cluster
+        gate: Gate = cluster.gate
+        node: Node | None = cluster.place(self.head, self.key, self.tried)
+        if node is not None and gate.is_full(node):
+            return False
+        self.attempt_at(node)
+        return True
+
+    def on_no_room(self, reason: object) -> cython.int:
+        if self.state == QUEUED:
+            self.state = PAUSED
+            self.fail(reason, self.cluster.name)
+        return 0
+
+    def attempt_at(self, node: Node | None) -> cython.int:
+        """Open a stream at `node`, now or when there is a connection."""
+        cluster: Cluster = self.cluster
         if node is None:
+            self.state = PAUSED
             if cluster.endpoints:
                 return self.fail(errors.NO_HEALTHY_UPSTREAM, cluster.name)
             return self.fail(errors.NO_ENDPOINTS, cluster.name)
@@ -198,7 +240,7 @@ class Exchange(Relay):
         record.peer_host = pool.host
         record.peer_port = pool.port
         transport: Transport | None = pool.acquire()
-        if transport is not None and not pool.waiting:
+        if transport is not None and pool.waiting.count == 0:
             self.up = transport
             return self.open_stream()
         self.state = CONNECTING
@@ -329,9 +371,15 @@ class Exchange(Relay):
         delay: cython.double = cluster.backoff.delay(self.attempt, hub.rng)
         if 0 < self.request_deadline <= hub.now + delay:
             return False
+        if not self.retrying and not cluster.room.may_retry():
+            self.retry_why = errors.LIMIT_RETRIES.code
+            return False
         if not cluster.budget.withdraw(hub.now):
             self.retry_why = "retry budget exhausted"
             return False
+        if not self.retrying:
+            self.retrying = True
+            cluster.room.retries += 1
         self.entry.retries += 1
         node: Node = self.node
         record: Record = self.record
@@ -381,8 +429,10 @@ class Exchange(Relay):
             record.grpc_status = reason.grpc_status
         if not self.committed:
             record.http_status = 200 if self.is_grpc else reason.http_status
-            conn.send_head(self.down_stream, failure_head(reason, self.is_grpc, self.entry.kind == SERVER),
-                           conn.field(b"grpc-message", failure_message(reason, detail)) if self.is_grpc else b"", True)
+            extra: bytes = conn.field(b"grpc-message", failure_message(reason, detail)) if self.is_grpc else b""
+            if self.retry_after > 0:
+                extra += retry_fields(conn, self.retry_after, self.is_grpc)
+            conn.send_head(self.down_stream, failure_head(reason, self.is_grpc, self.entry.kind == SERVER), extra, True)
         elif self.is_grpc:
             conn.send_head(self.down_stream, failure_trailers(reason),
                            conn.field(b"grpc-message", failure_message(reason, detail)), True)
@@ -399,6 +449,9 @@ class Exchange(Relay):
             self.pool.leave(self)
         elif self.state == WAITING:
             self.cluster.stop_waiting(self)
+        elif self.state == QUEUED:
+            gate: Gate = self.cluster.gate
+            gate.leave(self)
         if stream is not None:
             self.drop_response()
             self.up_stream = None
@@ -470,6 +523,8 @@ class Exchange(Relay):
         if not down.closed and stream.local_closed and not stream.remote_closed:
             down.conn.reset(stream, NO_ERROR)  # RFC 9113 8.1: the answer is complete, stop the upload
         self.entry.active -= 1
+        if self.retrying:
+            self.cluster.room.retries -= 1
         if reason is not None:
             self.entry.failures += 1
         if self.cluster is not None:

@@ -21,5 +21,8 @@ cdef class Hub(Reactor):
     cdef public long long transports
     cdef public long long lingering
     cdef readonly Memory memory
+    cdef public long long shed_above
+    cdef public long long shed
+    cdef public int workers
     cdef readonly dict counts
     cdef long long wall_ns(self)

@@ -35,7 +35,8 @@ class Hub(Reactor):
 
     `clock` gives monotonic seconds, `wall_clock` unix nanoseconds; they are for tests. `transports`: open connections;
     `lingering`: those that are over and only wait for the peer's end. `memory`: what all connections have received and
-    nobody has taken yet. `counts`: what endpoints did that they must not, by reason code.
+    nobody has taken yet; no new request is taken while it holds more than `shed_above`. `workers`: processes that the
+    limits of a service are divided by. `counts`: what endpoints did that they must not, by reason code.
     """
 
     def __init__(self, loop: Any, rng: Rng, recorder: Recorder, clock: Any = None,
@@ -52,6 +53,9 @@ class Hub(Reactor):
         self.transports = 0
         self.lingering = 0
         self.memory = Memory()
+        self.shed_above = self.memory.limit
+        self.shed = 0
+        self.workers = 1
         self.counts: dict[str, int] = {}
 
     def touch(self) -> cython.double:

@@ -12,6 +12,7 @@ cdef int CONNECTING
 cdef int OPEN
 cdef int PAUSED
 cdef int DONE
+cdef int QUEUED
 
 cdef class Relay(UpstreamCall):
     cdef Transport down
@@ -35,6 +36,7 @@ cdef class Relay(UpstreamCall):
     cdef readonly object response
     cdef Py_ssize_t response_at
     cdef ReplayBuffer replay
+    cdef object flow(self)
     cdef int answered(self) except -1
     cdef int unreadable(self) except -1
     cdef int drop_response(self) except -1

@@ -26,6 +26,7 @@ CONNECTING = cython.declare(cython.int, 2)  # for a connection with room
 OPEN = cython.declare(cython.int, 3)  # a stream is open upstream
 PAUSED = cython.declare(cython.int, 4)  # between two attempts
 DONE = cython.declare(cython.int, 5)
+QUEUED = cython.declare(cython.int, 6)  # for room at the service
 
 # Octets up to which small chunks that have to wait become one: a body of one octet per frame would else take a hundred
 # times its size.
@@ -63,6 +64,9 @@ class Relay(UpstreamCall):
         self.response: deque[tuple[Any, int, bool]] | None = None
         self.response_at = 0
         self.replay: ReplayBuffer | None = None
+
+    def flow(self) -> object:
+        return self.down
 
     def answered(self) -> cython.int:
         """The last byte of the answer has been handed to the caller's connection."""

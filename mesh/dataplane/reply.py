@@ -8,8 +8,10 @@ What lives here: the header sections of our own answers. What this must not know
 from __future__ import annotations
 
 from functools import cache
+from math import ceil
 
 from mesh.errors import Reason
+from mesh.wire.codec import Codec
 from mesh.wire.grpc import encode_message
 from mesh.wire.hpack import Head, make_head
 
@@ -58,3 +60,10 @@ def failure_message(reason: Reason, detail: str) -> bytes:
     """The value of `grpc-message`: the reason in words, and where it happened."""
     text = f"{reason.message} [{reason.code}]" + (f": {detail}" if detail else "")
     return encode_message(text[:_MAX_MESSAGE])
+
+
+def retry_fields(conn: Codec, seconds: float, grpc: bool) -> bytes:
+    """When the caller may come again, as fields of `conn`: in whole seconds (RFC 9110, section 10.2.3), and for gRPC in
+    milliseconds (gRFC A6, "pushback")."""
+    fields = conn.field(b"retry-after", b"%d" % ceil(seconds))
+    return fields + conn.field(b"grpc-retry-pushback-ms", b"%d" % ceil(1000 * seconds)) if grpc else fields

@@ -88,6 +88,11 @@ class TcpProxy:
             self._arm_idle_timer()
         self.reactor.flush()
 
+    def refusal(self) -> Reason | None:
+        """Why the upstream's last pick gave no endpoint, where that was a limit."""
+        reason: Reason | None = getattr(self.upstream, "refusal", None)
+        return reason
+
     # -- what connections tell
 
     def _arm_idle_timer(self) -> None:

@@ -105,6 +105,8 @@ class Upstream(Protocol[TargetT]):
     def pick(self, source: str, tried: list[TargetT]) -> TargetT | None:
         """Return an endpoint for a connection from the address `source`, None when there is none to be had.
 
+        An attribute `refusal` may say why there is none.
+
         `tried` are those that failed this connection already, in order. Each target returned is given back exactly
         once.
         """
@@ -227,7 +229,7 @@ class Connection(Timer):
             while self.state == _CONNECTING:
                 target = self.proxy.upstream.pick(self.source, self.tried if self.tried is not None else [])
                 if target is None:
-                    return self.finish(errors.NO_HEALTHY_UPSTREAM if self.failure is None else self.failure)
+                    return self.finish(self.failure or self.proxy.refusal() or errors.NO_HEALTHY_UPSTREAM)
                 self.target = target
                 self.attempts += 1
                 address: bytes | None = literal(target.host, target.port)

@@ -1,5 +1,6 @@
 from mesh.balance.node cimport Node
 from mesh.dataplane.cluster cimport Cluster
+from mesh.dataplane.room cimport Room
 
 
 cdef class PickedEndpoint:
@@ -12,7 +13,9 @@ cdef class PickedEndpoint:
 
 cdef class ClusterUpstream:
     cdef Cluster _cluster
+    cdef readonly object refusal
     cpdef PickedEndpoint pick(self, str source, list tried)
+    cdef PickedEndpoint _refuse(self)
     cpdef int released(self, PickedEndpoint target, bint ok, object reason) except -1
 
 

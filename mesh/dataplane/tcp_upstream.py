@@ -15,6 +15,7 @@ from mesh import errors
 from mesh.balance.hashing import source_key
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.room import Room
 from mesh.model import Protocol
 
 # Callers come again: a key costs more than the pick.
@@ -42,6 +43,7 @@ class ClusterUpstream:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self.refusal: Any = None
 
     @property
     def connect_timeout(self) -> float:
@@ -58,12 +60,17 @@ class ClusterUpstream:
         return service.timeout.udp_idle if service is not None else 60.0
 
     def pick(self, source: str, tried: list[Any]) -> PickedEndpoint | None:
-        """The endpoint for one more attempt; counts as in flight until `released`."""
+        """The endpoint for one more attempt; counts as in flight until `released`. Where a limit is why there is none,
+        `refusal` says which."""
         cluster: Cluster = self._cluster
+        room: Room = cluster.room
         target: PickedEndpoint
         avoid: list[Node] | None = None
+        self.refusal = None
         if cluster.service is None:
             return None
+        if room.max_connections and room.connections() >= room.max_connections:
+            return self._refuse()
         if tried:
             avoid = []
             for target in tried:
@@ -71,13 +78,24 @@ class ClusterUpstream:
         node: Node | None = cluster.pick(key_of(source), avoid)
         if node is None:
             return None
+        if room.full_of_relays(node):
+            node = cluster.pick(key_of(source), [*(avoid or ()), *room.full_nodes()])
+            if node is None or room.full_of_relays(node):
+                return self._refuse()
         node.begin()
+        room.begin_relay(node)
         return PickedEndpoint(node, cluster.why)
+
+    def _refuse(self) -> PickedEndpoint | None:
+        self._cluster.room.refuse(errors.LIMIT_CONNECTIONS)
+        self.refusal = errors.LIMIT_CONNECTIONS
+        return None
 
     def released(self, target: PickedEndpoint, ok: cython.bint, reason: errors.Reason | None) -> cython.int:
         """The attempt is over: `ok` False when the endpoint is to blame."""
         cluster: Cluster = self._cluster
         target.node.end()
+        cluster.room.end_relay(target.node)
         if ok:
             cluster.succeeded(target.node)
         elif reason is None or reason.fault is errors.Fault.UPSTREAM:

@@ -8,17 +8,17 @@ hears of its response. What this must not know: which endpoint to take, whether 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
 from typing import Any
 
 import cython
 
 from mesh import errors
 from mesh.dataplane.hub import Hub
+from mesh.dataplane.room import Room
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport, TransportHandler
+from mesh.resilience.fair_queue import FairQueue
 from mesh.wire.codec import Codec, Stream
 from mesh.wire.h2 import Connection
 from mesh.wire.hpack import Block
@@ -26,8 +26,6 @@ from mesh.wire.hpack import Block
 # One HTTP/2 connection carries what its peer allows (SETTINGS_MAX_CONCURRENT_STREAMS); another is opened only when all
 # are full.
 MAX_CONNECTIONS = cython.declare(cython.int, 8)
-# Requests that may wait for a connection to one endpoint; Envoy's max_pending_requests default.
-MAX_WAITING = cython.declare(cython.int, 1024)
 
 
 class UpstreamCall(Timer):
@@ -35,6 +33,19 @@ class UpstreamCall(Timer):
 
     def on_cluster_known(self) -> cython.int:
         """Discovery has told for the first time what the service is."""
+        return 0
+
+    def flow(self) -> object:
+        """With whom it takes turns while it waits: all of one caller's connection count as one."""
+        return None
+
+    def on_room(self) -> cython.bint:
+        """There is room for one more request at the service: take it. False if no endpoint that may be picked has any,
+        and it waits on."""
+        return True
+
+    def on_no_room(self, reason: object) -> cython.int:
+        """There was none; nothing was sent. `reason` is a `mesh.errors.Reason`."""
         return 0
 
     def on_connection(self, transport: Transport) -> cython.int:
@@ -138,7 +149,7 @@ class UpstreamHandler(TransportHandler):
 
     def on_received(self) -> cython.int:
         pool: Pool = self.pool
-        if pool.textual or pool.waiting or pool.retiring:
+        if pool.textual or pool.waiting.count or pool.retiring or pool.room.max_connections:
             pool.settle(self.shell)
         return 0
 
@@ -146,23 +157,38 @@ class UpstreamHandler(TransportHandler):
         return self.on_writable(None)
 
 
+class Hurry(Timer):
+    """Fires when the one that came first has waited long enough for a connection."""
+
+    def __init__(self, pool: Pool) -> None:
+        Timer.__init__(self)
+        self.pool = pool
+
+    def fire(self) -> cython.int:
+        return self.pool.expire()
+
+
 class Pool:
     """The HTTP/2 connections to one endpoint.
 
     `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called
     twice. `textual`: the connections speak HTTP/1.1 (a subclass). `sibling`: the pool of the other protocol, where an
-    endpoint speaks both.
+    endpoint speaks both. `room`: what the pools of a service share; one of its own where none is given.
     """
 
-    def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double) -> None:
+    def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double,
+                 room: Room | None = None) -> None:
         self.hub = hub
+        self.room: Any = Room() if room is None else room
+        self.room.pools.append(self)
         self.host = host
         self.port = port
         self.connect_timeout = connect_timeout
         self.ready: list[Transport] = []
         self.retiring: list[Transport] = []
         self.connecting = 0
-        self.waiting: deque[UpstreamCall] = deque()
+        self.waiting = FairQueue(0)
+        self.hurry = Hurry(self)
         self.retired = False
         self.textual = False
         self.sibling: Any = None
@@ -175,7 +201,12 @@ class Pool:
 
     def may_connect(self) -> cython.bint:
         """Whether those that wait justify one more connection."""
-        return self.connecting == 0 and len(self.ready) < MAX_CONNECTIONS and not self.retired
+        return self.connecting == 0 and self.may_grow()
+
+    def may_grow(self) -> cython.bint:
+        """Whether there may be one more connection."""
+        return (not self.retired and len(self.ready) < MAX_CONNECTIONS
+                and len(self.ready) < self.room.endpoint_connections and self.room.may_connect(self))
 
     def start_connecting(self) -> cython.int:
         while self.may_connect():
@@ -192,18 +223,55 @@ class Pool:
         return None
 
     def wait(self, call: UpstreamCall) -> cython.int:
-        """Queue `call` for the next connection or free stream, first come first served."""
-        if len(self.waiting) >= MAX_WAITING:
-            call.on_no_connection(errors.OVERLOADED, f"{MAX_WAITING} requests wait already")
-            return 0
-        self.waiting.append(call)
-        return self.start_connecting()
+        """Queue `call` for the next connection or free stream: first come first served, callers' connections in
+        turn."""
+        room: Room = self.room
+        self.waiting.most = room.places(
+            self.waiting.count, room.max_pending == 0 and (self.connecting > 0 or self.may_grow()))
+        displaced = self.waiting.push(call.flow(), call, self.hub.now)
+        if displaced is None:
+            room.pending += 1
+        if self.waiting.count and not self.hurry.armed:
+            self.hub.timers.add(self.hurry, self.hub.now + room.queue_timeout, self.hub.now)
+        self.start_connecting()
+        if displaced is not None:
+            room.refuse(errors.QUEUE_FULL)
+            return cython.cast(UpstreamCall, displaced).on_no_connection(errors.QUEUE_FULL,
+                                                                         f"{room.pending} requests wait already")
+        return 0
 
     def leave(self, call: UpstreamCall) -> cython.int:
         """Take `call` out of the queue, if it is there."""
-        with contextlib.suppress(ValueError):
-            self.waiting.remove(call)
+        if self.waiting.remove(call):
+            self.room.pending -= 1
+            self.rest()
         return 0
+
+    def rest(self) -> cython.int:
+        if self.waiting.count == 0:
+            self.hub.timers.cancel(self.hurry)
+        return 0
+
+    def expire(self) -> cython.int:
+        """Give up those that have waited for too long; while a connection is being made, for as long as that may take.
+        """
+        room: Room = self.room
+        limit: cython.double = room.queue_timeout
+        if self.connecting and limit < self.connect_timeout:
+            limit = self.connect_timeout
+        while self.waiting.count and self.waiting.oldest() + limit <= self.hub.now:
+            room.refuse(errors.QUEUE_TIMEOUT)
+            self.tell_oldest(errors.QUEUE_TIMEOUT, f"{self.host}:{self.port} had no connection for it in {limit:g} s")
+        if self.waiting.count:
+            self.hub.timers.add(self.hurry, self.waiting.oldest() + limit, self.hub.now)
+        return 0
+
+    def tell_oldest(self, reason: Any, detail: str) -> cython.int:
+        """The one that has waited longest gets no connection."""
+        call: UpstreamCall = self.waiting.pop_oldest()
+        self.room.pending -= 1
+        self.rest()
+        return call.on_no_connection(reason, detail)
 
     async def connect(self) -> None:
         """Open one connection; when that fails, everything that waits is told, and nothing was sent.
@@ -240,6 +308,7 @@ class Pool:
             self.serve_waiting()
         else:  # it greeted and was gone in the same breath
             self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port} closed the connection at once")
+        self.part()
         self.hub.flush()
 
     def take(self, transport: Transport) -> cython.int:
@@ -250,32 +319,34 @@ class Pool:
         return 0
 
     def fail_waiting(self, reason: Any, detail: str) -> cython.int:
-        """No connection could be had: tell those that wait for it."""
-        calls: list[UpstreamCall] = list(self.waiting)
-        self.waiting.clear()
-        call: UpstreamCall
-        for call in calls:
-            call.on_no_connection(reason, detail)
+        """No connection could be had: tell those that wait for it now, not those who come meanwhile."""
+        left: cython.longlong = self.waiting.count
+        while left > 0 and self.waiting.count:
+            left -= 1
+            self.tell_oldest(reason, detail)
         return 0
 
     def serve_waiting(self) -> cython.int:
         """Give free streams to those that wait; open another connection when there are none."""
         transport: Transport | None
         call: UpstreamCall
-        while self.waiting:
+        while self.waiting.count:
             transport = self.acquire()
             if transport is None:
                 return self.start_connecting()
-            call = self.waiting.popleft()
+            call = self.waiting.pop()
+            self.room.pending -= 1
             call.on_connection(transport)
-        return 0
+        return self.rest()
 
     def settle(self, transport: Transport) -> cython.int:
         """Streams of `transport` may have ended: give their places away, close it if it was retiring and this was the
         last."""
-        if self.waiting:
+        if self.waiting.count:
             self.serve_waiting()
-        if self.retiring and transport.conn.active == 0 and not transport.closing and transport in self.retiring:
+        if transport.conn.active or transport.closing:
+            return 0
+        if (self.retiring and transport in self.retiring) or (self.room.max_connections and self.room.starved(self)):
             transport.close()
         return 0
 
@@ -286,7 +357,7 @@ class Pool:
             self.retiring.append(transport)
         if transport.conn.active == 0:
             transport.close()
-        if self.waiting:
+        if self.waiting.count:
             self.serve_waiting()
         return 0
 
@@ -296,9 +367,10 @@ class Pool:
             self.ready.remove(transport)
         elif transport in self.retiring:
             self.retiring.remove(transport)
-        if self.waiting:
+        if self.waiting.count:
             self.serve_waiting()
-        return 0
+        self.part()
+        return self.room.freed()
 
     def discard_idle(self) -> cython.int:
         """Use no connection again that has only been waiting."""
@@ -314,4 +386,37 @@ class Pool:
             self.retire_connection(transport)
         if self.connecting == 0:
             self.fail_waiting(errors.CONNECT_FAILED, f"{self.host}:{self.port} has left the service")
+        return self.part()
+
+    # -- what the room asks
+
+    def part(self) -> cython.int:
+        """Leave the room, with the last connection of an endpoint that is gone."""
+        if self.over() and self in self.room.pools:
+            self.room.pools.remove(self)
         return 0
+
+    def size(self) -> int:
+        """Connections, open or being opened."""
+        return self.connecting + len(self.ready) + len(self.retiring)
+
+    def over(self) -> bool:
+        """Whether the endpoint is gone and its last connection too."""
+        return bool(self.retired) and self.size() == 0
+
+    def hungry(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return self.waiting.count > 0 and not self.retired
+
+    def serve(self) -> None:
+        """There may be more connections than before."""
+        self.serve_waiting()
+
+    def spare_one(self) -> bool:
+        """Close a connection that nobody uses; False if there is none."""
+        transport: Transport
+        for transport in self.ready:
+            if not transport.closing and transport.conn.active == 0:
+                transport.close()
+                return True
+        return False

@@ -1,9 +1,12 @@
 from mesh.dataplane.timers cimport Timer, TimerWheel
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.room cimport Room
 from mesh.dataplane.transport cimport Transport
-from mesh.dataplane.upstream cimport Pool, UpstreamCall, UpstreamHandler
+from mesh.dataplane.upstream cimport Pool, UpstreamHandler
 from mesh.wire.codec cimport Codec
 from mesh.wire.h1 cimport Connection
+
+cdef int MAX_CONNECTING
 
 cdef class Sweep(Timer):
     cdef Http1Pool pool
@@ -14,6 +17,7 @@ cdef class Http1Pool(Pool):
     cdef Sweep sweeper
     cpdef Codec make_codec(self, UpstreamHandler handler)
     cdef bint may_connect(self) except -1
+    cdef bint may_grow(self) except -1
     cdef Transport acquire(self)
     cpdef int take(self, Transport transport) except -1
     cdef int keep(self, Transport transport) except -1
@@ -23,3 +27,5 @@ cdef class Http1Pool(Pool):
     cpdef int fail_waiting(self, object reason, str detail) except -1
     cdef int forget(self, Transport transport) except -1
     cpdef int retire(self) except -1
+    cpdef size(self)
+    cpdef spare_one(self)

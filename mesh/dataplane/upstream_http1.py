@@ -13,14 +13,16 @@ import cython
 
 from mesh import errors
 from mesh.dataplane.hub import Hub
+from mesh.dataplane.room import Room
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport
-from mesh.dataplane.upstream import Pool, UpstreamCall, UpstreamHandler
+from mesh.dataplane.upstream import Pool, UpstreamHandler
 from mesh.wire.codec import Codec
 from mesh.wire.h1 import Connection
 
-# Envoy's max_connections default (circuit breakers), per endpoint.
-MAX_CONNECTIONS = cython.declare(cython.int, 1024)
+# Connections to one endpoint that are being opened at a time. The backlog of many a server is short (socketserver's is
+# 5), and what overflows it waits for a second; what waits here is taken back for free when its caller cancels.
+MAX_CONNECTING = cython.declare(cython.int, 16)
 # An idle connection is closed by us before the server does it: a request that crosses its FIN is lost, and one that is
 # not idempotent can't be sent again. Servers keep idle connections for 5 s (Node, uvicorn), 2 s (gunicorn's threads,
 # which close after the answer otherwise), 75 s (nginx); `Keep-Alive: timeout=N` tells. Seconds.
@@ -44,8 +46,9 @@ class Http1Pool(Pool):
     The one used last is used next, so that those that are not needed grow old. `everyone`: all that are open.
     """
 
-    def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double) -> None:
-        Pool.__init__(self, hub, host, port, connect_timeout)
+    def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double,
+                 room: Room | None = None) -> None:
+        Pool.__init__(self, hub, host, port, connect_timeout, room)
         self.textual = True
         self.idle: dict[Transport, float] = {}
         self.everyone: set[Transport] = set()
@@ -55,8 +58,11 @@ class Http1Pool(Pool):
         return Connection(True, handler, self.hub.dirty, self.hub.rng)
 
     def may_connect(self) -> cython.bint:
-        return (self.connecting < len(self.waiting) and len(self.everyone) + self.connecting < MAX_CONNECTIONS
-                and not self.retired)
+        return self.connecting < MAX_CONNECTING and self.connecting < self.waiting.count and self.may_grow()
+
+    def may_grow(self) -> cython.bint:
+        return (not self.retired and len(self.everyone) + self.connecting < self.room.endpoint_connections
+                and self.room.may_connect(self))
 
     def acquire(self) -> Transport | None:
         transport: Transport
@@ -87,8 +93,11 @@ class Http1Pool(Pool):
         if self.retired:
             return transport.close()
         self.keep(transport)
-        if self.waiting:
-            self.serve_waiting()
+        if self.waiting.count:
+            return self.serve_waiting()
+        if self.room.max_connections and self.room.starved(self):
+            self.idle.pop(transport, None)
+            transport.close()
         return 0
 
     def sweep(self) -> cython.int:
@@ -115,21 +124,37 @@ class Http1Pool(Pool):
         return 0
 
     def fail_waiting(self, reason: Any, detail: str) -> cython.int:
-        """One connection failed: the one that waited longest is told; the others have theirs under way."""
+        """One connection failed: the one that waited longest is told. The others have theirs under way, or get one that
+        stands. Where none does, whoever has none under way is told too: the endpoint may be gone."""
         if reason is errors.CONNECT_FAILED and self.retired:
             return Pool.fail_waiting(self, reason, detail)
-        call: UpstreamCall
-        if self.waiting:
-            call = self.waiting.popleft()
-            call.on_no_connection(reason, detail)
+        left: cython.longlong = 1
+        if not self.everyone and self.waiting.count > self.connecting:
+            left = self.waiting.count - self.connecting
+        while left > 0 and self.waiting.count:
+            left -= 1
+            self.tell_oldest(reason, detail)
         return self.start_connecting()
 
     def forget(self, transport: Transport) -> cython.int:
         self.everyone.discard(transport)
         self.idle.pop(transport, None)
-        if self.waiting:
+        if self.waiting.count:
             self.serve_waiting()
-        return 0
+        self.part()
+        return self.room.freed()
+
+    def size(self) -> int:
+        return self.connecting + len(self.everyone)
+
+    def spare_one(self) -> bool:
+        transport: Transport
+        for transport in list(self.idle):
+            if transport.conn.can_open() and not transport.closing:
+                del self.idle[transport]
+                transport.close()
+                return True
+        return False
 
     def retire(self) -> cython.int:
         self.hub.timers.cancel(self.sweeper)

@@ -27,7 +27,7 @@ class FairQueue:
         self.flows: Any = OrderedDict()  # flow -> its items in order; the flow that is next stands first
         self.entries: Any = OrderedDict()  # item -> (flow, since), in the order of arrival
 
-    def push(self, flow: object, item: object, now: float) -> object:
+    def push(self, flow: object, item: object, now: float) -> Any:
         """Add `item`; return what had to go for it (the item itself: it was not taken), or None."""
         displaced: object = None
         if self.count >= self.most:
@@ -42,7 +42,7 @@ class FairQueue:
         self.count += 1
         return displaced
 
-    def displace(self, flow: object) -> object:
+    def displace(self, flow: object) -> Any:
         """Take the newest item of the longest flow out, for one of `flow`; None where that is no shorter."""
         own = self.flows.get(flow)
         longest = 1 if own is None else len(own) + 1
@@ -57,13 +57,13 @@ class FairQueue:
         self.remove(item)
         return item
 
-    def head(self) -> object:
+    def head(self) -> Any:
         """Return who is next, who stays in; None where nobody waits."""
         if not self.count:
             return None
         return next(iter(self.flows[next(iter(self.flows))]))
 
-    def pop(self) -> object:
+    def pop(self) -> Any:
         """Take the next one out; None where nobody waits."""
         item = self.head()
         self.serve(item)
@@ -97,7 +97,7 @@ class FairQueue:
         since: float = self.entries[next(iter(self.entries))][1]
         return since
 
-    def pop_oldest(self) -> object:
+    def pop_oldest(self) -> Any:
         """Take out the one that came first, whoever is next; None where nobody waits."""
         if not self.count:
             return None

@@ -60,6 +60,7 @@ class SidecarConfig:
     idle_timeout: float = 300.0
     max_connections: int = 20_000
     max_connections_per_source: int = 0
+    max_buffered: int = 268_435_456
     drain_timeout: float = 30.0
     takeover: bool = False
     workers: int = 1
@@ -143,6 +144,9 @@ OPTIONS: tuple[Option, ...] = (
            "callers' connections that each listening port takes, more are reset; 0 is no limit (default: 20000)"),
     Option("max_connections_per_source", "MESH_MAX_CONNECTIONS_PER_SOURCE", "operation", "N", values.connections,
            "the same for each source address; 0 is no limit (default: 0)"),
+    Option("max_buffered", "MESH_MAX_BUFFERED", "operation", "SIZE", values.size,
+           "octets of requests and answers that a process holds for slow peers; new requests are refused from three "
+           "quarters of it on (default: 256MiB)"),
     Option("drain_timeout", "MESH_DRAIN_TIMEOUT", "operation", "DURATION", values.drain_timeout,
            "how long a stop waits for what is in flight, at most 1h (default: 30s)"),
     Option("workers", "MESH_WORKERS", "operation", "N|auto", values.workers,

@@ -24,6 +24,10 @@ MAX_WORKERS = 128
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB|KB|MB|GB)?")
+_SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9, None: 1}
+MIN_SIZE = 4 << 20
+MAX_SIZE = 1 << 40
 _LOOPBACK = "127.0.0.1"
 
 
@@ -190,6 +194,17 @@ def descriptor(raw: object) -> int:
 
 def connections(raw: object) -> int:
     return whole(raw, 1_000_000)
+
+
+def size(raw: object) -> int:
+    """Return octets: `256MiB`, `1GB`, or a bare number of octets; raises ValueError."""
+    match = None if isinstance(raw, bool) else _SIZE.fullmatch(str(raw).strip())
+    if match is None:
+        raise ValueError(f"{raw!r} is not a size: 256MiB, 1GB")
+    value = int(match[1]) * _SIZES[match[2]]
+    if not MIN_SIZE <= value <= MAX_SIZE:
+        raise ValueError(f"{raw} is outside 4MiB..1TiB")
+    return value
 
 
 def workers(raw: object) -> int:

@@ -6,8 +6,9 @@ What lives here: the inbound listener. What this must not know: how requests are
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from mesh.dataplane.acceptor import HttpAcceptor
@@ -21,11 +22,14 @@ from mesh.dataplane.record import SERVER
 from mesh.dataplane.tcp import TcpProxy
 from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.dataplane.udp import UdpProxy
-from mesh.model import Endpoint, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
+from mesh.errors import InvalidResource
+from mesh.model import Endpoint, LimitsPolicy, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
 from mesh.sidecar.config import Address, SidecarConfig
 from mesh.sidecar.limits import crowd, patience
 from mesh.sidecar.ports import DatagramDoor, Door, Doors
 from mesh.sidecar.sources import trusted_sources
+
+_log = logging.getLogger("mesh.sidecar")
 
 
 class _App(ClusterUpstream):
@@ -45,12 +49,17 @@ class Inbound:
 
     def __init__(self, config: SidecarConfig, app: Address, hub: Hub, doors: Doors, clusters: Clusters,
                  make_entry: Callable[[int, Cluster | None, Any], Entry]) -> None:
-        cluster = Cluster(hub, config.service)
+        cluster = Cluster(hub, config.service, guards=True)
         # One endpoint, never repeated and never ejected here: the caller's sidecar knows the others.
-        cluster.update_service(Service(config.service, config.protocol, retry=RetryPolicy(max_attempts=1),
-                                       timeout=TimeoutPolicy(), outlier=OutlierPolicy(consecutive_failures=0)))
+        self._service = Service(config.service, config.protocol, retry=RetryPolicy(max_attempts=1),
+                                timeout=TimeoutPolicy(), outlier=OutlierPolicy(consecutive_failures=0))
+        cluster.update_service(self._service)
         cluster.update_endpoints([Endpoint(config.service, config.instance, app.host, app.port)])
         self._cluster = cluster
+        own = clusters.pin(config.service)
+        own.heard.append(self._take_limits)
+        if own.service is not None:
+            self._take_limits(own.service)
         entry = make_entry(SERVER, cluster, None)
         self.http = HttpAcceptor(hub, entry, patience(config))
         self.tcp = TcpProxy(hub, ClusterUpstream(cluster), SERVER, config.service, entry.connection_recorder(),
@@ -58,13 +67,23 @@ class Inbound:
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
                                    trusted_sources(config.proxy_protocol_from), config.detect_timeout, crowd(config),
                                    lambda: len(self.http.connections) + self.tcp.connections)
-        self.udp = UdpProxy(hub, _App(cluster, clusters.pin(config.service)), SERVER, config.service,
+        self.udp = UdpProxy(hub, _App(cluster, own), SERVER, config.service,
                             entry.add_connection)
         self.door: Door | DatagramDoor
         if config.protocol is Protocol.UDP:
             self.door = doors.add_datagrams("inbound", self.udp)
         else:
             self.door = doors.add("inbound", self.inspector.accept)
+
+    def _take_limits(self, service: Service | None) -> None:
+        """Put the limits of the service that concern its app in force."""
+        limits = service.limits if service is not None else LimitsPolicy()
+        try:
+            mine = replace(self._service, limits=replace(limits, max_requests=0, max_connections=0, max_retries=0))
+        except InvalidResource as error:  # they are for another protocol than the app's
+            _log.warning("%s: %s, so nothing is limited here", self._service.name, error)
+            mine = self._service
+        self._cluster.update_service(mine)
 
     async def drain(self, timeout: float) -> None:
         """Accept no more and finish what is open, at most `timeout` seconds."""
@@ -75,5 +94,6 @@ class Inbound:
         self._cluster.close()
 
     def statistics(self) -> dict[str, Any]:
-        return {"address": str(self.door), "http": self.http.statistics(), "tcp": self.tcp.connections,
+        return {"address": str(self.door), "limits": self._cluster.statistics()["limits"],
+                "http": self.http.statistics(), "tcp": self.tcp.connections,
                 "udp": asdict(self.udp.statistics()), "inspector": self.inspector.statistics()}

@@ -9,6 +9,9 @@ from mesh.dataplane.acceptor import Limits
 from mesh.dataplane.inspector import Crowd
 from mesh.sidecar.config import SidecarConfig
 
+# From this part of --max-buffered on no new request is taken: what is left is for those that are under way.
+SHED_RATIO = 0.75
+
 
 def patience(config: SidecarConfig) -> Limits:
     """How slow an HTTP caller may be."""

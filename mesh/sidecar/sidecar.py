@@ -27,6 +27,7 @@ from mesh.sidecar.admin import Admin
 from mesh.sidecar.config import SidecarConfig
 from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
+from mesh.sidecar.limits import SHED_RATIO
 from mesh.sidecar.outbound import Outbounds
 from mesh.sidecar.ports import Door, Doors
 from mesh.sidecar.presence import Presence
@@ -66,6 +67,9 @@ class Sidecar:
         rng = Rng(int.from_bytes(os.urandom(8), "little"))
         self.hub = Hub(loop, rng, recorder)
         self.hub.spin.window = config.spin / 1e6
+        self.hub.workers = config.workers
+        self.hub.memory.limit = config.max_buffered
+        self.hub.shed_above = int(SHED_RATIO * config.max_buffered)
         self.collector = Collector(loop, self.hub)
         self.doors = Doors(self.hub, sockets)
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
@@ -217,6 +221,7 @@ class Sidecar:
             "timers": self.hub.timers.armed,
             "garbage": self.collector.statistics(),
             "held_bytes": self.hub.memory.held,
+            "shed_requests": self.hub.shed,
             "endpoint_limits": dict(self.hub.counts),
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "access_log": self.access_log.statistics() if self.access_log else None,

@@ -500,3 +500,26 @@ def test_more_streams_than_the_endpoint_takes_wait_or_open_another_connection() 
             assert 1 < len(w.upstreams[0].peers) <= 8
 
     run(main)
+
+
+def test_no_new_request_while_memory_is_short() -> None:
+    """Those that are under way go on."""
+    async def main() -> None:
+        calls: list[Call] = []
+        async with world(calls.append, service=cart()) as w:
+            client = await w.client()
+            before = client.request(GRPC)
+            await until(lambda: calls)
+            w.hub.shed_above = -1
+            refused = await answered(client.request(GRPC))
+            assert (refused.headers["grpc-status"], refused.headers["mesh-reason"]) == ("8", "overloaded")
+            assert w.hub.shed == 1
+            calls[0].answer()
+            assert (await answered(before)).trailers == {"grpc-status": "0"}
+            w.hub.shed_above = 1
+            again = client.request(GRPC)
+            await until(lambda: len(calls) == 2)
+            calls[1].answer()
+            assert (await answered(again)).trailers == {"grpc-status": "0"}
+
+    run(main)

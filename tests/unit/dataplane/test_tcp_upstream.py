@@ -8,7 +8,7 @@ from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.tcp_upstream import ClusterUpstream
-from mesh.model import Endpoint, OutlierPolicy, Protocol, Service, TimeoutPolicy
+from mesh.model import Endpoint, LimitsPolicy, OutlierPolicy, Protocol, Service, TimeoutPolicy
 
 
 def made() -> tuple[Cluster, ClusterUpstream]:
@@ -65,3 +65,27 @@ def test_no_service_no_pick() -> None:
     cluster, upstream = made()
     cluster.update_service(None)
     assert upstream.pick("10.0.0.1", []) is None
+
+
+def test_only_so_many_connections() -> None:
+    """At each endpoint and at all of them; a pick avoids the endpoint that is full."""
+    cluster, upstream = made()
+    limits = LimitsPolicy(endpoint_connections=2, max_connections=3)
+    cluster.update_service(Service("stock", Protocol.TCP, limits=limits))
+    targets = [upstream.pick("10.0.0.1", []) for _ in range(3)]
+    assert all(target is not None for target in targets)
+    assert sorted(node.in_flight for node in cluster.nodes.nodes) == [1, 2]
+    assert upstream.refusal is None
+    assert upstream.pick("10.0.0.1", []) is None
+    assert upstream.refusal is errors.LIMIT_CONNECTIONS
+    cluster.update_service(Service("stock", Protocol.TCP, limits=LimitsPolicy(endpoint_connections=2)))
+    targets.append(upstream.pick("10.0.0.1", []))
+    assert [node.in_flight for node in cluster.nodes.nodes] == [2, 2]
+    assert upstream.pick("10.0.0.1", []) is None
+    assert cluster.statistics()["limits"] == {"connections": 4, "pending": 0, "retries": 0,
+                                              "refused": {"limit_connections": 2}}
+    for target in targets:
+        assert target is not None
+        upstream.released(target, True, None)
+    assert cluster.statistics()["limits"]["connections"] == 0
+    assert upstream.pick("10.0.0.1", []) is not None

@@ -128,8 +128,8 @@ def test_too_many_waiting_requests_are_refused_and_the_others_served_in_turn() -
             calls = [client.request(GRPC) for client in clients for _ in range(400)]
             await until(lambda: any(call.headers for call in calls))
             refused = [call for call in calls if call.headers]
-            assert {call.headers["mesh-reason"] for call in refused} == {"overloaded"}
-            assert {call.headers["grpc-status"] for call in refused} == {"8"}
+            assert {call.headers["mesh-reason"] for call in refused} == {"queue_full"}
+            assert {call.headers["grpc-status"] for call in refused} == {"14"}
             serving = True
             for call in held:
                 call.answer()

@@ -87,3 +87,15 @@ def test_auto_is_a_worker_per_usable_core(tmp_path: Path, monkeypatch: pytest.Mo
         assert values.usable_cores(str(tmp_path / "cpu.max")) == cores
     monkeypatch.setattr(values, "usable_cores", lambda: 500)
     assert values.workers("Auto") == 128
+
+
+@pytest.mark.parametrize(("raw", "octets"), [("4MiB", 4_194_304), ("1GB", 10**9), (8_000_000, 8_000_000),
+                                             ("1024GiB", 1 << 40)])
+def test_sizes(raw: object, octets: int) -> None:
+    assert values.size(raw) == octets
+
+
+@pytest.mark.parametrize("raw", ["", "1", "3MiB", "1025GiB", "1.5GiB", "1 GiB", "-1GB", True, None, "1TB"])
+def test_no_sizes(raw: object) -> None:
+    with pytest.raises(ValueError, match=r"is not a size|is outside 4MiB\.\.1TiB"):
+        values.size(raw)

@@ -14,7 +14,7 @@ from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.model import Protocol, Service, TimeoutPolicy
+from mesh.model import LimitsPolicy, Protocol, RateLimit, Service, TimeoutPolicy
 from mesh.sidecar.config import load
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.ports import Doors
@@ -96,5 +96,32 @@ def test_datagrams_reach_the_app_until_the_drain() -> None:
             with pytest.raises(ConnectionRefusedError):
                 client.recv(10)
         assert inbound.statistics()["udp"]["sessions"] == 0
+
+    uvloop.run(main())
+
+
+def test_the_services_limits_hold_at_its_app() -> None:
+    """Those that concern the app; what each caller keeps for itself does not."""
+    async def main() -> None:
+        hub = Hub(asyncio.get_running_loop(), Rng(1), Recorder())
+        config = load(["--service", "cart", "--app", "9"], {})
+        assert config.app is not None
+        clusters = Clusters(hub, lambda name: None, lambda name: None)
+        limits = LimitsPolicy(endpoint_requests=1, max_requests=5, max_connections=6, max_pending=7, queue_timeout=0.5,
+                              rate_limits=(RateLimit(3),))
+        inbound = Inbound(config, config.app, hub, Doors(hub, Sockets.bind(config)), clusters,
+                          lambda kind, cluster, router: Entry(hub, kind, cluster, router, False, True, True, 0))
+        app = inbound.http.entry.cluster
+        assert app.gate is None
+        clusters.on_service("cart", Service("cart", limits=limits, timeout=TimeoutPolicy(request=9)))
+        assert (app.gate.endpoint_requests, app.gate.max_requests) == (1, 0)
+        assert (app.room.max_connections, app.room.max_pending, app.room.queue_timeout) == (0, 7, 0.5)
+        assert app.rates.limits == (RateLimit(3),)
+        assert app.request_timeout == 0
+        assert inbound.statistics()["limits"]["requests"] == 0
+        clusters.on_service("cart", None)
+        assert app.gate.endpoint_requests == 0
+        assert app.rates is None
+        await inbound.drain(0.01)
 
     uvloop.run(main())

@@ -1,0 +1,38 @@
+from mesh.balance.node cimport LoadWatcher, Node, NodeSet
+from mesh.dataplane.reactor cimport Reactor, Watch
+from mesh.dataplane.room cimport Room
+from mesh.dataplane.timers cimport Timer, TimerWheel
+from mesh.dataplane.upstream cimport UpstreamCall
+from mesh.resilience.fair_queue cimport FairQueue
+from mesh.resilience.gradient cimport GradientLimit
+
+cdef class Turn(Watch):
+    cdef Gate gate
+
+cdef class Hurry(Timer):
+    cdef Gate gate
+
+cdef class Gate(LoadWatcher):
+    cdef readonly Reactor reactor
+    cdef readonly Room room
+    cdef readonly NodeSet nodes
+    cdef readonly long long max_requests
+    cdef readonly long long endpoint_requests
+    cdef readonly GradientLimit adaptive
+    cdef readonly long long in_flight
+    cdef readonly list full
+    cdef FairQueue queue
+    cdef Turn turn
+    cdef Hurry hurry
+    cdef bint awake
+    cdef on_begin(self, Node node)
+    cdef on_end(self, Node node)
+    cdef int sample(self, double latency, double now) except -1
+    cdef bint has_room(self) except -1
+    cdef bint is_full(self, Node node) except -1
+    cdef int enter(self, UpstreamCall call) except -1
+    cdef int leave(self, UpstreamCall call) except -1
+    cdef int rest(self) except -1
+    cpdef int wake(self) except -1
+    cdef int serve(self) except -1
+    cdef int expire(self) except -1

@@ -1,0 +1,314 @@
+"""Requests wait for room: at a service, at its endpoints; in turn, bounded, not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from h2_world import GRPC, PLAIN, Call, World, answered, run, until, world
+from http1_world import GET, answer
+from http1_world import world as http1_world
+
+from mesh.model import AdaptivePolicy, Algorithm, BalancePolicy, LimitsPolicy, Protocol, RetryPolicy, Service
+
+
+def cart(**limits: Any) -> Service:
+    return Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN), retry=RetryPolicy(max_attempts=1),
+                   limits=LimitsPolicy(**limits))
+
+
+def held() -> tuple[list[Call], Any]:
+    """Calls that a script keeps, and the script."""
+    calls: list[Call] = []
+    return calls, calls.append
+
+
+def reached(calls: list[Call], number: int) -> bool:
+    return len(calls) >= number
+
+
+def counts(w: World) -> dict[str, Any]:
+    found: dict[str, Any] = w.cluster.statistics()["limits"]
+    return found
+
+
+class App:
+    """Answers each call a few turns of the loop later. `most`: how many it ever had at a time."""
+
+    def __init__(self) -> None:
+        self.served = self.open = self.most = 0
+
+    def __call__(self, call: Call) -> None:
+        self.served += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        asyncio.get_running_loop().call_later(0.001, self.answer, call)
+
+    def answer(self, call: Call) -> None:
+        self.open -= 1
+        call.answer()
+
+
+def test_one_at_a_time_at_each_endpoint() -> None:
+    async def main() -> None:
+        a, b = App(), App()
+        async with world(a, b, service=cart(endpoint_requests=1)) as w:
+            clients = [await w.client() for _ in range(3)]
+            calls = [client.request(GRPC) for client in clients for _ in range(20)]
+            await until(lambda: counts(w)["pending"] > 30)
+            for call in calls:
+                assert (await answered(call)).trailers == {"grpc-status": "0"}
+            assert (a.most, b.most) == (1, 1)
+            assert a.served + b.served == 60
+            assert min(a.served, b.served) > 15
+            assert (counts(w)["pending"], counts(w)["requests"], counts(w)["full_endpoints"]) == (0, 0, 0)
+
+    run(main)
+
+
+def test_a_pick_avoids_what_is_full() -> None:
+    """Round robin would send every second call to `a`, which never answers."""
+    async def main() -> None:
+        a, keep = held()
+        async with world(keep, Call.answer, service=cart(endpoint_requests=1)) as w:
+            client = await w.client()
+            stuck = client.request(GRPC)
+            await until(lambda: a)
+            for _ in range(5):
+                assert (await answered(client.request(GRPC))).trailers == {"grpc-status": "0"}
+            assert len(a) == 1
+            a[0].answer()
+            await answered(stuck)
+
+    run(main)
+
+
+def test_as_many_as_the_service_may_have() -> None:
+    async def main() -> None:
+        app = App()
+        async with world(app, app, service=cart(max_requests=3)) as w:
+            client = await w.client()
+            for call in [client.request(GRPC) for _ in range(30)]:
+                assert (await answered(call)).trailers == {"grpc-status": "0"}
+            assert app.most == 3
+
+    run(main)
+
+
+def test_callers_take_turns() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(max_requests=1)) as w:
+            greedy, modest = await w.client(), await w.client()
+            for _ in range(50):
+                greedy.request(GRPC)
+            await until(lambda: counts(w)["pending"] == 49)
+            one = modest.request([*GRPC, ("x-who", "modest")])
+            await until(lambda: counts(w)["pending"] == 50)
+            for n in range(3):
+                await until(partial(reached, calls, n + 1))
+                calls[n].answer()
+            assert "modest" in [call.headers.get("x-who") for call in calls]
+            assert (await answered(one)).trailers == {"grpc-status": "0"}
+            greedy.transport.abort()
+
+    run(main)
+
+
+def test_more_than_may_wait_are_refused() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(max_requests=1, max_pending=2)) as w:
+            client = await w.client()
+            asked = [client.request(GRPC)]
+            await until(lambda: calls)
+            asked += [client.request(GRPC) for _ in range(4)]
+            await until(lambda: sum(call.ended for call in asked) == 2)
+            refused = [call for call in asked if call.ended]
+            assert {call.headers["mesh-reason"] for call in refused} == {"queue_full"}
+            assert {call.headers["grpc-status"] for call in refused} == {"14"}
+            assert counts(w)["refused"] == {"queue_full": 2}
+            for n in range(3):
+                await until(partial(reached, calls, n + 1))
+                calls[n].answer()
+            for call in asked:
+                await answered(call)
+
+    run(main)
+
+
+def test_none_waits_where_none_may() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(endpoint_requests=1, max_pending=0)) as w:
+            client = await w.client()
+            first = client.request(PLAIN)
+            await until(lambda: calls)
+            second = await answered(client.request(PLAIN))
+            assert (second.headers[":status"], second.headers["mesh-reason"]) == ("503", "limit_requests")
+            calls[0].answer()
+            await answered(first)
+
+    run(main)
+
+
+def test_who_waits_too_long_is_told() -> None:
+    gate = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await gate.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def main() -> None:
+        async with http1_world(serve) as w:
+            w.cluster.update_service(Service("shop", Protocol.HTTP1, limits=LimitsPolicy(max_requests=1)))
+            first, writer = await w.caller()
+            writer.write(GET)
+            await until(lambda: w.connections == 1)
+            second, other = await w.caller()
+            other.write(GET)
+            await until(lambda: w.cluster.statistics()["limits"]["pending"] == 1)
+            w.pass_time(2.9)
+            assert w.cluster.statistics()["limits"]["pending"] == 1
+            w.pass_time(0.2)
+            head = await answer(second)
+            assert b" 503 " in head
+            assert b"mesh-reason: queue_timeout" in head
+            assert w.cluster.statistics()["limits"]["refused"] == {"queue_timeout": 1}
+            gate.set()
+            assert b" 200 " in await answer(first)
+            other.write(GET)
+            assert b" 200 " in await answer(second)
+
+    run(main)
+
+
+def test_who_waits_and_leaves_is_forgotten() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(max_requests=1)) as w:
+            client, other = await w.client(), await w.client()
+            first = client.request(GRPC)
+            await until(lambda: calls)
+            waiting = client.request(GRPC)
+            other.request(GRPC)
+            await until(lambda: counts(w)["pending"] == 2)
+            waiting.cancel()
+            other.transport.abort()
+            await until(lambda: counts(w)["pending"] == 0)
+            calls[0].answer()
+            await answered(first)
+            assert len(calls) == 1
+
+    run(main)
+
+
+def test_a_deadline_passes_while_waiting() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(max_requests=1)) as w:
+            client = await w.client()
+            first = client.request(GRPC)
+            await until(lambda: calls)
+            late = await answered(client.request([*GRPC, ("grpc-timeout", "20m")]))
+            assert late.headers["mesh-reason"] == "deadline_exceeded"
+            assert counts(w)["pending"] == 0
+            calls[0].answer()
+            await answered(first)
+
+    run(main)
+
+
+def test_news_makes_room() -> None:
+    """A higher limit, or none, or one more endpoint."""
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart(endpoint_requests=1)) as w:
+            client = await w.client()
+            asked = [client.request(GRPC) for _ in range(4)]
+            await until(lambda: counts(w)["pending"] == 3)
+            w.cluster.update_service(cart(endpoint_requests=2))
+            await until(lambda: len(calls) == 2)
+            w.cluster.update_service(cart())
+            await until(lambda: len(calls) == 4)
+            for call in calls:
+                call.answer()
+            for call in asked:
+                await answered(call)
+            assert counts(w)["requests"] == 0
+
+    run(main)
+
+
+def test_calls_that_were_there_before_the_limit_count() -> None:
+    async def main() -> None:
+        calls, keep = held()
+        async with world(keep, service=cart()) as w:
+            client = await w.client()
+            asked = [client.request(GRPC) for _ in range(3)]
+            await until(lambda: len(calls) == 3)
+            w.cluster.update_service(cart(endpoint_requests=2))
+            assert (counts(w)["requests"], counts(w)["full_endpoints"]) == (3, 1)
+            asked.append(client.request(GRPC))
+            await until(lambda: counts(w)["pending"] == 1)
+            calls[0].answer()
+            await answered(asked[0])
+            assert len(calls) == 3
+            calls[1].answer()
+            await until(lambda: len(calls) == 4)
+            for call in calls[2:]:
+                call.answer()
+            for call in asked:
+                await answered(call)
+
+    run(main)
+
+
+def test_calls_at_an_endpoint_that_leaves_count_until_they_end() -> None:
+    async def main() -> None:
+        a, keep_a = held()
+        b, keep_b = held()
+        async with world(keep_a, keep_b, service=cart(max_requests=2, endpoint_requests=1)) as w:
+            client = await w.client()
+            asked = [client.request(GRPC) for _ in range(2)]
+            await until(lambda: a and b)
+            w.cluster.update_endpoints([node.endpoint for node in w.cluster.nodes.nodes][1:])
+            assert (counts(w)["requests"], counts(w)["full_endpoints"]) == (2, 1)
+            b[0].answer()
+            asked.append(client.request(GRPC))
+            await until(lambda: len(b) == 2)
+            asked.append(client.request(GRPC))
+            await until(lambda: counts(w)["pending"] == 1)
+            a[0].answer()  # the service has room now, its one endpoint has none
+            await until(lambda: counts(w)["requests"] == 1)
+            assert counts(w)["pending"] == 1
+            b[1].answer()
+            await until(lambda: len(b) == 3)
+            b[2].answer()
+            for call in asked:
+                await answered(call)
+            assert (counts(w)["requests"], counts(w)["full_endpoints"]) == (0, 0)
+
+    run(main)
+
+
+def test_an_adaptive_limit() -> None:
+    """It starts with the lowest and goes up while there is no delay."""
+    async def main() -> None:
+        policy = AdaptivePolicy(enabled=True, min_limit=2, rtt_samples=1, update_interval=0.001, buffer_ratio=10)
+        app = App()
+        async with world(app, service=cart(adaptive=policy)) as w:
+            client = await w.client()
+            assert counts(w)["adaptive_limit"] == 2
+            for call in [client.request(GRPC) for _ in range(5)]:
+                await answered(call)
+            assert app.most <= 3
+            while counts(w)["adaptive_limit"] < 10:
+                for call in [client.request(GRPC) for _ in range(3)]:
+                    await answered(call)
+            assert counts(w)["least_latency"] > 0
+
+    run(main)
