@@ -25,6 +25,8 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
     reflection_pb2_grpc,
 )
 
+from controlplane.api.health import SERVICE_NAME as HEALTH_NAME
+from controlplane.api.health import HealthService
 from controlplane.api.registry import SERVICE_NAME as REGISTRY_NAME
 from controlplane.api.registry import RegistryService
 from controlplane.api.watch import Watches
@@ -36,7 +38,7 @@ from controlplane.garbage import collect_in_pauses
 from controlplane.ledger import Ledger
 from controlplane.publisher import Publisher
 from controlplane.reflection import pool
-from controlplane.status import Sidecars
+from controlplane.status import Sidecars, Verdicts
 from controlplane.store.directory import DataDirectory
 from controlplane.store.sqlite import SqliteStore
 from controlplane.tasks import spawn
@@ -46,7 +48,7 @@ from mesh.errors import InvalidConfig
 
 GRACE = 1.0  # seconds that calls under way have to finish at shutdown
 TICK = 0.25  # seconds between two looks for leases that have run out
-LINKED = (REGISTRY_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+LINKED = (REGISTRY_NAME, HEALTH_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else two control planes would share the port without a word
     ("grpc.max_receive_message_length", 4 << 20),
@@ -96,7 +98,8 @@ async def serve(config: Config) -> None:
         registry = RegistryService(ledger, publisher, sidecars, watches)
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(
-            (registry.handler(), discovery.handler(), intake.handler(), queries.handler()))
+            (registry.handler(), HealthService(Verdicts()).handler(), discovery.handler(), intake.handler(),
+             queries.handler()))
         checks = health.aio.HealthServicer()
         _add_standard_services(server, checks)
         port = _listen(server, config)

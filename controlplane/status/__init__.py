@@ -1,5 +1,6 @@
-"""What the sidecars hold and what they refused."""
+"""What the sidecars hold, what they refused, and whom they see as down."""
 
 from controlplane.status.sidecars import Refusal, SidecarReport, Sidecars
+from controlplane.status.verdicts import Verdicts
 
-__all__ = ["Refusal", "SidecarReport", "Sidecars"]
+__all__ = ["Refusal", "SidecarReport", "Sidecars", "Verdicts"]

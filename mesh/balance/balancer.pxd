@@ -7,6 +7,7 @@ from mesh.balance.rng cimport Rng, mix64
 from mesh.balance.slow_start cimport SlowStart
 
 cdef unsigned long long LEVEL_SALT
+cdef double SAFE_WAIT, PROBE_PATIENCE
 
 
 @cython.final
@@ -38,11 +39,17 @@ cdef class Balancer:
     cdef list tiers
     cdef Tier only
     cdef readonly bint panic
+    cdef readonly bint half_open
+    cdef readonly list probes
+    cdef public bint safe
+    cdef double safe_by
     cdef long long generation
     cdef double refresh_at
 
-    @cython.locals(tier=Tier, picker=Picker)
+    @cython.locals(tier=Tier, picker=Picker, node=Node)
     cpdef Node pick(self, unsigned long long key, double now, list tried)
+    @cython.locals(node=Node, safe=cython.bint)
+    cdef Node probe(self, double now)
     @cython.locals(node=Node)
     cpdef Node pick_again(self, bytes cookies, unsigned long long key, double now, list tried)
     @cython.locals(other=Tier)
@@ -57,7 +64,7 @@ cdef class Balancer:
     @cython.locals(tier=Tier)
     cpdef close(self)
     @cython.locals(level=Level, tier=Tier, gone=Tier, levels=list, before=dict, weights_changed=cython.bint,
-                   until=cython.double)
+                   until=cython.double, waiting=list, probes=list)
     cdef refresh(self, double now)
 
 

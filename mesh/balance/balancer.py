@@ -6,6 +6,7 @@ how levels are made (mesh.balance.levels), any one algorithm, connections, the c
 
 The order of preference is the same for all algorithms:
 1. the node that the client's cookie names, where the policy has one;
+1a. for a first attempt, a node whose ejection is over and that has to prove itself by one request (half-open);
 2. nodes of the level drawn (in proportion to load) that have not been tried for this request;
 3. nodes of the other levels, the first first, that have not been tried: backups, too, for a second attempt;
 4. nodes of the level drawn, tried or not: a second chance is better than none;
@@ -31,6 +32,10 @@ from mesh.model.balance import HASHING, BalancePolicy
 if not cython.compiled:
     from mesh.balance.node import INFINITY
 
+# A node in half-open waits this long for a request that may be repeated elsewhere, then takes any. Seconds.
+SAFE_WAIT = 1.0
+# ... and its probe has this long to have an outcome before another is sent: it may be a stream that lives for hours.
+PROBE_PATIENCE = 5.0
 # Keeps the draw of a level apart from the hash of a node.
 LEVEL_SALT = 0xD6E8FEB86659FD93
 
@@ -57,9 +62,11 @@ class Tier:
 class Balancer:
     """Picks one node of a set by a policy, for one caller.
 
-    `why`: how the last pick was made. `panic`: ejections are not believed, in a level that is picked from. `feedback`:
-    the algorithm learns from `on_result`. Who can be picked is looked at again at the next pick after `changed()`, when
-    an ejection runs out, and while an endpoint starts slowly, so that a pick itself need not look at every node.
+    `why`: how the last pick was made. `half_open`: an ejected node waits for a request that probes it, or will; then
+    `safe` has to be said before each pick: whether it is for a request that may be repeated. `panic`:
+    ejections are not believed, in a level that is picked from. `feedback`: the algorithm learns from `on_result`. Who
+    can be picked is looked at again at the next pick after `changed()`, when an ejection runs out, and while an
+    endpoint starts slowly, so that a pick itself need not look at every node.
     """
 
     def __init__(self, policy: BalancePolicy, nodes: NodeSet, rng: Rng, caller: Caller | None = None) -> None:
@@ -78,6 +85,10 @@ class Balancer:
         self.tiers: list[Tier] = []
         self.only: Any = None
         self.panic = False
+        self.half_open = False
+        self.probes: Any = None
+        self.safe = True
+        self.safe_by = 0.0
         self.generation = -1
         self.refresh_at = -INFINITY
         for node in nodes.nodes:
@@ -93,6 +104,10 @@ class Balancer:
         """
         if now >= self.refresh_at:
             self.refresh(now)
+        if self.probes is not None and not tried:
+            node = self.probe(now)
+            if node is not None:
+                return node
         tier: Tier | None = self.only
         if tier is None:
             if not self.tiers:
@@ -104,6 +119,20 @@ class Balancer:
         if not tried:
             return picker.draw(key)
         return self.pick_other(tier, key, now, tried)
+
+    def probe(self, now: float) -> Node | None:
+        """Return the node that this request probes, None where it waits for a safer one."""
+        safe = self.safe
+        self.safe = True
+        if not safe and now < self.safe_by:
+            return None
+        node: Node = self.probes.pop(0)
+        if not self.probes:
+            self.probes = None
+        node.probe_until = now + PROBE_PATIENCE
+        self.refresh_at = min(self.refresh_at, node.probe_until)
+        self.why = f"{self.name}, probe"
+        return node
 
     def pick_again(self, cookies: bytes | None, key: int, now: float, tried: list[Node] | None) -> Node | None:
         """As `pick`, but the node that the client's cookie names goes before all others while it can be picked.
@@ -177,6 +206,7 @@ class Balancer:
         self.by_key = {}
         self.tiers = []
         self.only = None
+        self.probes = None
         self.refresh_at = INFINITY
 
     def refresh(self, now: float) -> None:
@@ -192,7 +222,15 @@ class Balancer:
         weights_changed = self.generation != self.nodes.generation
         self.generation = self.nodes.generation
         until = 0.0
+        waiting: list[Node] = []
+        probes: list[Node] = []
+        self.half_open = False
         for level in levels:
+            self.half_open = self.half_open or level.held
+            waiting += level.probes
+            if level.load > 0:  # what nobody is sent to is not probed either
+                probes += waiting
+                waiting = []
             if not level.active:
                 continue
             tier = before.pop(level.key, None)
@@ -216,6 +254,9 @@ class Balancer:
                 tier.take(now)
                 if level.load > 0.999999:
                     self.only = tier
+        if probes and self.probes is None:
+            self.safe_by = now + SAFE_WAIT
+        self.probes = probes or None
         for gone in before.values():
             gone.picker.detach()
         if self.tiers:

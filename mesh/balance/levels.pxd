@@ -15,6 +15,9 @@ cdef class Level:
     cdef readonly list healthy
     cdef readonly list active
     cdef readonly list away
+    cdef readonly list probes
+    cdef readonly bint held
+    cdef list unproven
     cdef readonly double ratio
     cdef readonly double load
     cdef readonly bint panic

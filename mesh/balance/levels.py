@@ -4,18 +4,20 @@
 What lives here: Level and Eligibility, which sorts a node set into levels. What this must not know: algorithms, the
 request, the clock.
 
-A node takes part when it is `serving` and in the subset; it is *up* when it is healthy and not ejected, *away* when it
-is ejected only. Levels follow one another by priority, and within one by distance from the caller (same zone, same
-region, the failover regions in their order, the rest). A level of which the ratio r of its weight is up takes min(1, r
-* overprovisioning) of the load, the next one what is left of it, and so on; where all together can't take it all, each
-takes its part of what they can. Envoy, docs "priority levels" and "overprovisioning factor", and Istio's locality
-failover, which maps to the same.
+A node takes part when it is `serving` and in the subset; it is *up* when it is healthy, not ejected, and not down by
+its checks, *away* when the registry has nothing against it but this sidecar has. While none is up, those that have no
+verdict of their checks yet count as up; otherwise those are as if they weren't there (Envoy:
+ignore_new_hosts_until_first_hc). Levels follow one another by priority, and within one by distance from the caller
+(same zone, same region, the failover regions in their order, the rest). A level of which the ratio r of its weight is
+up takes min(1, r * overprovisioning) of the load, the next one what is left of it, and so on; where all together can't
+take it all, each takes its part of what they can. Envoy, docs "priority levels" and "overprovisioning factor", and
+Istio's locality failover, which maps to the same.
 
-Panic: where the levels can't take it all and less than `panic_threshold` of one is up, its ejected nodes are used as if
-they weren't: few survivors must not be given everything, and so many verdicts say more about the callers' side, or the
-whole service, than about endpoints. Where nothing at all is up that holds whatever the threshold: an ejection must
-never make a service unreachable. What the registry says (unhealthy, draining, weight 0) is never overridden: such an
-endpoint has said itself that it can't.
+Panic: where the levels can't take it all and less than `panic_threshold` of one is up, those that are away are used as
+if they weren't: few survivors must not be given everything, and so many verdicts say more about the callers' side, or
+the whole service, than about endpoints. Where nothing at all is up that holds whatever the threshold: neither an
+ejection nor a check must ever make a service unreachable. What the registry says (unhealthy, draining, weight 0) is
+never overridden: such an endpoint has said itself that it can't.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ DISTANCES = 100
 
 class Level:
     """The nodes of one priority and distance. `load`: its part of the load; `active`: who is picked from, in the order
-    of the set; `away`: who is ejected and not in it. `panic`: `active` has ejected ones in it."""
+    of the set; `away`: who is not in it by this sidecar's own verdict. `panic`: `active` has such ones in it. `probes`:
+    who is away and to be asked once; `held`: somebody is, or will be."""
 
     def __init__(self, key: int, name: str) -> None:
         self.key = key
@@ -53,6 +56,9 @@ class Level:
         self.healthy: list[Node] = []
         self.active: list[Node] = []
         self.away: list[Node] = []
+        self.probes: list[Node] = []
+        self.held = False
+        self.unproven: list[Node] = []
         self.ratio = 0.0
         self.load = 0.0
         self.panic = False
@@ -66,13 +72,32 @@ class Level:
         weight = 0
         up = 0
         for node in members:
+            if node.unproven:
+                self.unproven.append(node)
+                continue
             weight += node.full_weight
-            if now >= node.ejected_until:
+            if node.eligible(now):
                 self.active.append(node)
                 up += node.full_weight
-            else:
-                self.away.append(node)
+                continue
+            self.away.append(node)
+            if node.failing:
+                continue
+            self.held = self.held or node.held
+            if now < node.ejected_until:
                 back = min(back, node.ejected_until)
+            elif now < node.probe_until:
+                back = min(back, node.probe_until)
+            else:
+                self.probes.append(node)
+        if self.unproven:
+            if self.active:
+                members = [node for node in members if not node.unproven]
+            else:  # none is up: go by those that nobody has a word against
+                self.active = self.unproven
+                for node in self.unproven:
+                    up += node.full_weight
+                weight += up
         self.members = members
         if weight > 0:
             # What the registry leaves of the level, and of that what this sidecar's own verdicts leave of its part.
@@ -80,6 +105,7 @@ class Level:
         return back
 
     def believe_no_ejection(self) -> None:
+        self.probes = []
         if self.away:
             self.active = list(self.members)
             self.away = []
@@ -141,7 +167,7 @@ class Eligibility:
     def any_up(self, now: float) -> bool:
         for level in self.levels.values():
             for node in level.healthy:
-                if now >= node.ejected_until:
+                if node.eligible(now) or node.unproven:
                     return True
         return False
 

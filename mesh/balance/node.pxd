@@ -26,6 +26,18 @@ cdef class Node:
     cdef public long long consecutive_failures
     cdef public long long ejections
     cdef public double ejected_until
+    cdef public double ejected_at
+    cdef public double returned_at
+    cdef public str ejected_why
+    cdef public str last_failure
+    cdef public bint held
+    cdef public double probe_until
+    cdef public bint unproven
+    cdef public bint failing
+    cdef public long long asked
+    cdef public long long lapses
+    cdef public long long timed
+    cdef public double spent
     cdef public long long samples
     cdef public object pool
     cdef readonly Py_ssize_t position
@@ -38,6 +50,7 @@ cdef class Node:
     cpdef watch(self, LoadWatcher watcher)
     cpdef unwatch(self, LoadWatcher watcher)
     cpdef bint eligible(self, double now) noexcept
+    cpdef bint out(self, double now) noexcept
     @cython.locals(node=Node)
     cpdef bint among(self, list nodes) except -1
     cdef update(self, object endpoint)

@@ -35,10 +35,14 @@ class Node:
     registry says, 0..1,000,000; `weight`: what pickers go by, the same but for slow start, where all are a hundred
     times as large and some are growing up to that since `up_since`. `serving`: it is to take traffic, with a weight and
     not draining; `healthy`: and it can, as far as the registry knows. `consecutive_failures`: without a success between
-    them. `ejections`: in a row; `ejected_until`: instant, 0 for never. `latency`: moving average in seconds as of the
-    instant `latency_at`, -1 before anybody wanted it; `samples`: answers it is made of. `pool`: the owner's slot,
-    for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes. `removed`: out of the set,
-    finishing its calls.
+    them; `last_failure`: what the last one was. `ejections`: in a row, see Outlier; `ejected_at`, `ejected_until`:
+    instants, the latter 0 where it is not ejected; `ejected_why`; `returned_at`: the end of the last one. `held`: after
+    `ejected_until` only a probe's success brings it back, and until `probe_until` one is under way. `asked`, `lapses`,
+    `timed`, `spent`: results, failures among them, answers timed and the seconds they took, since Outlier last looked.
+    `unproven`: it is checked, and no check has ended yet; `failing`: its checks say that it is down. `latency`: moving
+    average in seconds as of the instant `latency_at`, -1 before anybody wanted it; `samples`: answers it is made of.
+    `pool`: the owner's slot, for the connections. `resource`: `<service>/<name>`. `position`: index in NodeSet.nodes.
+    `removed`: out of the set, finishing its calls.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -46,6 +50,18 @@ class Node:
         self.consecutive_failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
+        self.ejected_at = 0.0
+        self.returned_at = 0.0
+        self.ejected_why = ""
+        self.last_failure = ""
+        self.held = False
+        self.probe_until = 0.0
+        self.unproven = False
+        self.failing = False
+        self.asked = 0
+        self.lapses = 0
+        self.timed = 0
+        self.spent = 0.0
         self.latency = -1.0
         self.latency_at = 0.0
         self.samples = 0
@@ -88,8 +104,13 @@ class Node:
             self.watchers = [other for other in self.watchers if other is not watcher] or None
 
     def eligible(self, now: float) -> bool:
-        """Whether it may be picked at `now`: in the set, healthy, and not ejected."""
-        return self.healthy and now >= self.ejected_until
+        """Whether it may be picked at `now`: in the set, healthy, not ejected, and its checks, if any, succeed."""
+        return (self.healthy and now >= self.ejected_until and not self.held and not self.failing
+                and not self.unproven)
+
+    def out(self, now: float) -> bool:
+        """Whether it is ejected at `now`, or waits for its probe."""
+        return self.held or self.ejected_until > now
 
     def among(self, nodes: list[Node]) -> bool:
         """Whether it is one of `nodes`, which are few."""

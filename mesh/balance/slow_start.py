@@ -43,7 +43,7 @@ class SlowStart:
         changed = False
         some = False
         for node in nodes.nodes:
-            if node.healthy and now >= node.ejected_until:
+            if node.eligible(now) or (node.unproven and node.healthy and not self.begun):
                 some = True
                 if node.up_since == INFINITY:
                     node.up_since = now if self.begun else -INFINITY
@@ -51,7 +51,8 @@ class SlowStart:
                 if weight < node.full_weight * SCALE:
                     due = now + self.step
             else:
-                node.up_since = INFINITY
+                if not node.unproven:  # else it keeps what it was when this began
+                    node.up_since = INFINITY
                 weight = node.full_weight * SCALE
             if weight != node.weight:
                 node.weight = weight

@@ -22,6 +22,8 @@ cdef class Cluster:
     cdef readonly NodeSet nodes
     cdef readonly Balancer balancer
     cdef readonly object affinity
+    cdef public object checker
+    cdef public object on_verdicts
     cdef readonly Outlier outlier
     cdef readonly Budget budget
     cdef readonly object retry
@@ -49,10 +51,12 @@ cdef class Cluster:
     cdef Node place(self, Head head, unsigned long long key, list tried)
     cdef Node choose(self, Head head, unsigned long long key, list tried)
     cpdef int observe(self, Node node, double latency, bint ok) except -1
+    cpdef int proved(self, Node node) except -1
     cdef bint textual(self, Node node, bint caller) except -1
     cdef Pool pool_of(self, Node node, bint caller)
     cdef Pool _make_pool(self, Node node, bint textual)
     cpdef int succeeded(self, Node node) except -1
-    cpdef int failed(self, Node node) except -1
+    cpdef int failed(self, Node node, str why=*) except -1
+    cpdef _heed_news(self)
     cdef int wait_known(self, UpstreamCall waiter) except -1
     cdef int stop_waiting(self, UpstreamCall waiter) except -1

@@ -65,6 +65,8 @@ class Cluster:
         self.service: Service | None = None
         self.balancer: Any = None
         self.affinity: Any = None
+        self.checker: Any = None
+        self.on_verdicts: Any = None
         self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
@@ -81,6 +83,8 @@ class Cluster:
             self._configure(service, before)
         for listener in self.heard:
             listener(service)
+        if self.checker is not None:
+            self.checker.heed(self)
         self._tell_waiters()
 
     def _configure(self, service: Service, before: Service | None) -> None:
@@ -106,7 +110,7 @@ class Cluster:
             self.merge.window = service.balance.merge_window
             self.affinity = Affinity(self.balancer, self.hub.rng) if Affinity.needed(self.balancer) else None
         if before is None or before.outlier != service.outlier:
-            self.outlier = Outlier(service.outlier, self.nodes)
+            self.outlier = Outlier(service.outlier, self.nodes, self.hub.rng)
         if before is None or before.limits != service.limits:
             self._limit(service.limits)
         self.why = self.balancer.why
@@ -176,7 +180,9 @@ class Cluster:
         self._retire_pools(removed)
         self._retire_pools([node for node in changed if node.pool is not None and not self._reached_as_before(node)])
         if added or removed or changed:
-            self.balancer.changed()
+            if self.checker is not None:
+                self.checker.heed(self)
+            self.verdicts_changed()
         if self.gate is not None:
             self.gate.change(added, removed)
         if self.service is not None and self.guarded != self._keeps_the_apps_limits():
@@ -254,12 +260,25 @@ class Cluster:
 
     def observe(self, node: Node, latency: cython.double, ok: cython.bint) -> cython.int:
         """An attempt has ended, `latency` seconds after it was sent; `ok` False: the endpoint is to blame. For
-        algorithms that go by latency; ejection is told by `succeeded` and `failed`."""
+        algorithms that go by latency; ejection is told by `succeeded` and `failed`, but that an answer has begun ends
+        one: its end may be hours away."""
         if self.balancer.feedback:
             self.balancer.on_result(node, latency, ok, self.hub.now)
         if self.gate is not None:
             gate: Gate = self.gate
             gate.sample(latency, self.hub.now)
+        if self.outlier.timing:
+            node.timed += 1
+            node.spent += latency
+        if ok and node.held:
+            self.proved(node)
+        return 0
+
+    def proved(self, node: Node) -> cython.int:
+        """The probe of an ejected endpoint goes well so far, and its end may be hours away."""
+        if node.held and self.hub.now >= node.ejected_until:
+            self.outlier.bring_back(node, self.hub.now)
+            self._heed_news()
         return 0
 
     def textual(self, node: Node, caller: cython.bint) -> cython.bint:
@@ -288,17 +307,42 @@ class Cluster:
         return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout, self.room)
 
     def succeeded(self, node: Node) -> cython.int:
-        if node.consecutive_failures or node.ejections:
-            self.outlier.on_result(node, True, self.hub.now)
+        """A request or connection is over, and nothing was wrong with the endpoint."""
+        self.outlier.on_result(node, True, self.hub.now)
+        if self.outlier.news:
+            self._heed_news()
         return 0
 
-    def failed(self, node: Node) -> cython.int:
-        if self.outlier.on_result(node, False, self.hub.now):
-            self.ejected += 1
-            self.balancer.changed()
-            _log.warning("ejected %s for %.0f s after %d failures in a row", node.resource,
-                         node.ejected_until - self.hub.now, node.consecutive_failures)
+    def failed(self, node: Node, why: str = "") -> cython.int:
+        """... and the endpoint is to blame; `why` in a word or two."""
+        node.last_failure = why
+        self.outlier.on_result(node, False, self.hub.now)
+        if self.outlier.news:
+            self._heed_news()
         return 0
+
+    def forgive(self, node: Node) -> None:
+        """A check says that the endpoint is well: end its ejection."""
+        self.outlier.bring_back(node, self.hub.now)
+        self._heed_news()
+
+    def verdicts_changed(self) -> None:
+        """Who may be picked is to be looked at again, and whoever reports verdicts told."""
+        self.balancer.changed()
+        if self.on_verdicts is not None:
+            self.on_verdicts()
+
+    def _heed_news(self) -> None:
+        """Endpoints were ejected, or are back."""
+        self.verdicts_changed()
+        now: cython.double = self.hub.now
+        node: Node
+        for node in self.outlier.take_news():
+            if node.ejected_until > now:
+                self.ejected += 1
+                _log.warning("ejected %s for %.0f s: %s", node.resource, node.ejected_until - now, node.ejected_why)
+            else:
+                _log.info("%s is back after %.0f s", node.resource, now - node.ejected_at)
 
     def close(self) -> None:
         """Retire every connection."""
@@ -310,8 +354,12 @@ class Cluster:
         return {"service": self.name, "known": self.known(), "algorithm": self.why,
                 "budget": self.budget.level(self.hub.now), "ejected": self.ejected,
                 "limits": {**self.room.statistics(), **(self.gate.statistics() if self.gate is not None else {})},
-                "endpoints": {node.endpoint.name: {"in_flight": node.in_flight, "weight": node.weight,
-                                                   "eligible": bool(node.eligible(self.hub.now)),
-                                                   "consecutive_failures": node.consecutive_failures,
-                                                   "ejections": node.ejections}
-                              for node in self.nodes.nodes}}
+                "endpoints": {node.endpoint.name: self._node_statistics(node) for node in self.nodes.nodes}}
+
+    def _node_statistics(self, node: Node) -> dict[str, Any]:
+        course = None if self.checker is None else self.checker.course(self, node)
+        return {"in_flight": node.in_flight, "weight": node.weight, "eligible": bool(node.eligible(self.hub.now)),
+                "consecutive_failures": node.consecutive_failures, "ejections": node.ejections,
+                "ejected": node.ejected_why if node.out(self.hub.now) else None,
+                "check": None if course is None else course.state.value,
+                "check_failure": course.reason if course is not None and node.failing else None}

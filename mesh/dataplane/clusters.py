@@ -12,6 +12,7 @@ from typing import Any
 
 from mesh.balance.factory import check_policy
 from mesh.balance.subset import Caller
+from mesh.dataplane.checker import Checker
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.errors import InvalidResource
@@ -29,8 +30,11 @@ class Clusters:
     """
 
     def __init__(self, hub: Hub, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None],
-                 caller: Caller | None = None) -> None:
+                 caller: Caller | None = None, checker: Checker | None = None,
+                 on_verdicts: Callable[[], object] | None = None) -> None:
         self._hub = hub
+        self._checker = checker
+        self._on_verdicts = on_verdicts
         self._caller = caller or Caller()
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
@@ -38,20 +42,26 @@ class Clusters:
         self._clusters: dict[str, Cluster] = {}
         self._by_authority: dict[bytes, Cluster] = {}
 
-    def get(self, name: str) -> Cluster:
-        """The service's cluster; it may not be known yet."""
+    def get(self, name: str, called: bool = True) -> Cluster:
+        """The service's cluster; it may not be known yet. `called`: not only for what its policies say."""
         cluster = self._clusters.get(name)
         if cluster is None:
             if len(self._clusters) >= MAX_CLUSTERS:
                 self._forget_missing()
             cluster = self._clusters[name] = Cluster(self._hub, name, self._caller)
+            cluster.on_verdicts = self._on_verdicts
+            if called:
+                cluster.checker = self._checker
             self._subscribe(name)
+        elif called and cluster.checker is None and self._checker is not None:
+            cluster.checker = self._checker
+            self._checker.heed(cluster)
         return cluster
 
-    def pin(self, name: str) -> Cluster:
+    def pin(self, name: str, called: bool = True) -> Cluster:
         """As `get`, for a service that a port was declared for: never forgotten, whether it exists or not."""
         self._pinned.add(name)
-        return self.get(name)
+        return self.get(name, called)
 
     def cluster_for(self, authority: bytes | None) -> Cluster | None:
         """The cluster that an `:authority` names; None when it can't be a service, or too many names are known."""
@@ -92,6 +102,11 @@ class Clusters:
                 check_policy(resource.balance)
             except InvalidResource as error:
                 raise error.under("balance") from None
+            cluster = self._clusters.get(resource.name)
+            if (resource.health.command is not None and cluster is not None and cluster.checker is not None
+                    and not cluster.checker.allow_commands):
+                raise InvalidResource("health.command", "this sidecar runs no commands; its operator would have to "
+                                                        "allow it (--allow-check-commands)")
 
     def _take_position(self, fleet: list[str], instance: str) -> None:
         """Stand where this sidecar's rank in its own service says; a stranger to it at the hash of its name."""
@@ -108,7 +123,9 @@ class Clusters:
         self._by_authority.clear()
 
     def close(self) -> None:
-        """Retire every upstream connection."""
+        """Retire every upstream connection, and check nothing any more."""
+        if self._checker is not None:
+            self._checker.close()
         for cluster in self._clusters.values():
             cluster.close()
         self._hub.flush()

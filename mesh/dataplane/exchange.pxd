@@ -1,3 +1,4 @@
+from mesh.balance.ejection cimport to_blame
 from mesh.balance.node cimport Node
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.entry cimport Entry
@@ -50,6 +51,7 @@ cdef class Exchange(Relay):
     cdef bint on_room(self) except -1
     cdef int on_no_room(self, object reason) except -1
     cdef int attempt_at(self, Node node) except -1
+    cdef bint may_go_elsewhere(self) except -1
     cdef int admit(self) except -1
     cdef int open_stream(self) except -1
     cdef bint try_fresh_connection(self) except -1

@@ -13,6 +13,7 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.balance.ejection import to_blame
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
@@ -24,7 +25,7 @@ from mesh.dataplane.reply import failure_head, failure_message, failure_trailers
 from mesh.dataplane.timers import Timer
 from mesh.dataplane.transport import Transport
 from mesh.dataplane.upstream import Pool
-from mesh.resilience.classify import may_repeat, retry_reason
+from mesh.resilience.classify import is_idempotent, may_repeat, retry_reason
 from mesh.resilience.replay import ReplayBuffer
 from mesh.wire.codec import Codec, Stream
 from mesh.wire.grpc import grpc_status_of, parse_timeout
@@ -194,6 +195,8 @@ class Exchange(Relay):
     def start_attempt(self) -> cython.int:
         """Pick an endpoint and open a stream to it, now or when there is room and a connection."""
         cluster: Cluster = self.cluster
+        if cluster.balancer.half_open:
+            cluster.balancer.safe = self.may_go_elsewhere()
         if cluster.gate is None:
             return self.attempt_at(cluster.choose(self.head, self.key, self.tried))
         gate: Gate = cluster.gate
@@ -203,6 +206,8 @@ class Exchange(Relay):
     def on_room(self) -> cython.bint:
         cluster: Cluster = self.cluster
         gate: Gate = cluster.gate
+        if cluster.balancer.half_open:
+            cluster.balancer.safe = self.may_go_elsewhere()
         node: Node | None = cluster.place(self.head, self.key, self.tried)
         if node is not None and gate.is_full(node):
             return False
@@ -245,6 +250,13 @@ class Exchange(Relay):
             return self.open_stream()
         self.state = CONNECTING
         return pool.wait(self)
+
+    def may_go_elsewhere(self) -> cython.bint:
+        """Whether another endpoint may be asked the same, should this attempt fail in any way."""
+        head: Head = self.head
+        return (self.attempt < self.cluster.max_attempts - 1 and (self.replay is not None or self.request_bytes == 0)
+                and (head.idempotency_key or may_repeat(head.method)
+                     or is_idempotent(self.cluster.retry.idempotent_methods, head.path or b"")))
 
     def on_connection(self, transport: Transport) -> cython.int:
         if self.state == CONNECTING:
@@ -474,7 +486,13 @@ class Exchange(Relay):
         self.node = None
         node.end()
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
-            self.cluster.failed(node)
+            record: Record = self.record
+            if reason is not errors.UPSTREAM_STATUS:
+                self.cluster.failed(node, reason.code)
+            elif to_blame(record.http_status, record.grpc_status):
+                self.cluster.failed(node, _status(record))
+            else:
+                self.cluster.succeeded(node)
         if self.attempt_record is not None:
             self.entry.add_record(self.attempt_record, reason)
             self.attempt_record = None
@@ -502,8 +520,8 @@ class Exchange(Relay):
         if node is not None:
             self.node = None
             node.end()
-            if record.http_status >= 500 or record.grpc_status in (4, 13, 14, 15):
-                self.cluster.failed(node)
+            if to_blame(record.http_status, record.grpc_status):
+                self.cluster.failed(node, _status(record))
             else:
                 self.cluster.succeeded(node)
             if self.attempt_record is not None:
@@ -532,3 +550,8 @@ class Exchange(Relay):
         record.request_bytes = self.request_bytes
         record.response_bytes = self.response_bytes
         return self.entry.add_record(record, reason)
+
+
+def _status(record: Record) -> str:
+    """An answer that counts against its endpoint, in a word."""
+    return f"grpc-status {record.grpc_status}" if record.grpc_status > 0 else f"status {record.http_status}"

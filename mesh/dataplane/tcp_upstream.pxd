@@ -9,6 +9,7 @@ cdef class PickedEndpoint:
     cdef readonly str host
     cdef readonly int port
     cdef readonly str endpoint
+    cdef public bint over
 
 
 cdef class ClusterUpstream:

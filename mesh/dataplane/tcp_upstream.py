@@ -16,8 +16,12 @@ from mesh.balance.hashing import source_key
 from mesh.balance.node import Node
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.room import Room
+from mesh.dataplane.timers import Probe
 from mesh.model import Protocol
 
+# A connection or session that probes an ejected endpoint and has stood this long without an error ends its ejection, in
+# seconds: longer than a callee's sidecar takes to find that its app is gone.
+_STANDING = 1.0
 # Callers come again: a key costs more than the pick.
 key_of = functools.lru_cache(1024)(source_key)
 
@@ -31,6 +35,7 @@ class PickedEndpoint:
         self.host: str = node.endpoint.host
         self.port: int = node.endpoint.port
         self.endpoint: str = node.resource
+        self.over = False
 
     @property
     def gone(self) -> bool:
@@ -84,7 +89,15 @@ class ClusterUpstream:
                 return self._refuse()
         node.begin()
         room.begin_relay(node)
-        return PickedEndpoint(node, cluster.why)
+        target = PickedEndpoint(node, cluster.why)
+        if node.held:
+            hub = cluster.hub
+            hub.timers.arm(Probe(functools.partial(self._stands, target)), hub.now + _STANDING, hub.now)
+        return target
+
+    def _stands(self, target: PickedEndpoint) -> None:
+        if not target.over:
+            self._cluster.proved(target.node)
 
     def _refuse(self) -> PickedEndpoint | None:
         self._cluster.room.refuse(errors.LIMIT_CONNECTIONS)
@@ -94,12 +107,13 @@ class ClusterUpstream:
     def released(self, target: PickedEndpoint, ok: cython.bint, reason: errors.Reason | None) -> cython.int:
         """The attempt is over: `ok` False when the endpoint is to blame."""
         cluster: Cluster = self._cluster
+        target.over = True
         target.node.end()
         cluster.room.end_relay(target.node)
         if ok:
             cluster.succeeded(target.node)
         elif reason is None or reason.fault is errors.Fault.UPSTREAM:
-            cluster.failed(target.node)
+            cluster.failed(target.node, "" if reason is None else reason.code)
         return 0
 
 

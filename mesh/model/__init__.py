@@ -1,4 +1,4 @@
-"""Frozen, validated values that both programs share; see `values`, `balance` and `retry`."""
+"""Frozen, validated values that both programs share; see `values`, `balance`, `retry` and `health`."""
 
 from mesh.model.balance import (
     Algorithm,
@@ -13,6 +13,23 @@ from mesh.model.balance import (
     SubsetPolicy,
 )
 from mesh.model.checks import check_name
+from mesh.model.health import (
+    CheckKind,
+    CommandCheck,
+    FailureRatioOutlier,
+    GrpcCheck,
+    HealthPolicy,
+    HttpCheck,
+    LatencyOutlier,
+    MysqlCheck,
+    OutlierPolicy,
+    PostgresCheck,
+    RedisCheck,
+    SuccessRateOutlier,
+    TcpCheck,
+    Verdict,
+    VerdictKind,
+)
 from mesh.model.limits import AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import RETRYABLE_CODES, HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import (
@@ -22,12 +39,13 @@ from mesh.model.values import (
     Endpoint,
     Health,
     Locality,
-    OutlierPolicy,
     Protocol,
     Service,
 )
 
 __all__ = ["MAX_PRIORITY", "MAX_WEIGHT", "RETRYABLE_CODES", "SIDECAR_METADATA", "AdaptivePolicy", "Algorithm",
-           "BalancePolicy", "Endpoint", "HashKey", "HashPolicy", "Health", "HedgePolicy", "LatencyPolicy",
-           "LimitsPolicy", "Locality", "LocalityPolicy", "OutlierPolicy", "Prefer", "Protocol", "RateLimit",
-           "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy", "SubsetPolicy", "TimeoutPolicy", "check_name"]
+           "BalancePolicy", "CheckKind", "CommandCheck", "Endpoint", "FailureRatioOutlier", "GrpcCheck", "HashKey",
+           "HashPolicy", "Health", "HealthPolicy", "HedgePolicy", "HttpCheck", "LatencyOutlier", "LatencyPolicy",
+           "LimitsPolicy", "Locality", "LocalityPolicy", "MysqlCheck", "OutlierPolicy", "PostgresCheck", "Prefer",
+           "Protocol", "RateLimit", "RedisCheck", "RetryPolicy", "Service", "SlowStartPolicy", "StickyPolicy",
+           "SubsetPolicy", "SuccessRateOutlier", "TcpCheck", "TimeoutPolicy", "Verdict", "VerdictKind", "check_name"]

@@ -12,14 +12,15 @@ from enum import Enum
 
 from mesh.errors import InvalidResource
 from mesh.model.balance import BalancePolicy
-from mesh.model.checks import check_host, check_name, check_range, check_text, check_whole
+from mesh.model.checks import check_host, check_name, check_text, check_whole
+from mesh.model.health import HealthPolicy, OutlierPolicy
 from mesh.model.limits import LimitsPolicy
 from mesh.model.retry import RetryPolicy, TimeoutPolicy
 
 MAX_WEIGHT = 1_000_000
 MAX_PRIORITY = 127
 _BALANCE, _RETRY, _TIMEOUT = BalancePolicy(), RetryPolicy(), TimeoutPolicy()
-_LIMITS = LimitsPolicy()
+_LIMITS, _OUTLIER, _HEALTH = LimitsPolicy(), OutlierPolicy(), HealthPolicy()
 # In an endpoint's metadata: a sidecar answers at the address, which takes HTTP/2 whatever its app speaks.
 SIDECAR_METADATA = ("mesh.sidecar", "h2")
 
@@ -54,30 +55,14 @@ class Locality:
 
 
 @dataclass(frozen=True, slots=True)
-class OutlierPolicy:
-    consecutive_failures: int = 5
-    base_ejection_time: float = 30.0
-    max_ejection_time: float = 300.0
-    max_ejection_ratio: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_whole("consecutive_failures", self.consecutive_failures, 0, 1000)
-        check_range("base_ejection_time", self.base_ejection_time, 0.001, 3600)
-        check_range("max_ejection_time", self.max_ejection_time, 0.001, 86_400)
-        if self.max_ejection_time < self.base_ejection_time:
-            raise InvalidResource("max_ejection_time", f"{self.max_ejection_time!r} is less than base_ejection_time "
-                                                       f"{self.base_ejection_time!r}")
-        check_range("max_ejection_ratio", self.max_ejection_ratio, 0, 1)
-
-
-@dataclass(frozen=True, slots=True)
 class Service:
     name: str
     protocol: Protocol = Protocol.GRPC
     balance: BalancePolicy = _BALANCE
     retry: RetryPolicy = _RETRY
     timeout: TimeoutPolicy = _TIMEOUT
-    outlier: OutlierPolicy = OutlierPolicy()
+    outlier: OutlierPolicy = _OUTLIER
+    health: HealthPolicy = _HEALTH
     limits: LimitsPolicy = _LIMITS
 
     def __post_init__(self) -> None:
@@ -90,6 +75,10 @@ class Service:
             if value and self.protocol in (Protocol.TCP, Protocol.UDP):
                 raise InvalidResource(where, f"{value!r}: a service of protocol {self.protocol.value} has no requests "
                                              "that could be tried again")
+        if self.protocol is Protocol.UDP and not self.health.port and self.health.check not in (
+                None, self.health.command):
+            raise InvalidResource(f"health.{self.health.kind.value}", "a service of protocol udp has no such port to "
+                                                                      "check; name one in health.port")
         self._check_limits()
 
     def _check_limits(self) -> None:

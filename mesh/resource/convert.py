@@ -26,10 +26,24 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.health import (
+    CommandCheck,
+    FailureRatioOutlier,
+    GrpcCheck,
+    HealthPolicy,
+    HttpCheck,
+    LatencyOutlier,
+    MysqlCheck,
+    OutlierPolicy,
+    PostgresCheck,
+    RedisCheck,
+    SuccessRateOutlier,
+    TcpCheck,
+)
 from mesh.model.limits import ALL, AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
-from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
-from mesh.v1 import endpoint_pb2, service_pb2
+from mesh.model.values import Endpoint, Health, Locality, Protocol, Service
+from mesh.v1 import endpoint_pb2, health_pb2, service_pb2
 
 V = TypeVar("V")
 _NANOS = 1_000_000_000
@@ -49,7 +63,7 @@ _PREFER_NUMBERS: dict[Prefer, Any] = {value: number for number, value in _PREFER
 _HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
 
 _BALANCE, _RETRY, _TIMEOUT, _OUTLIER = BalancePolicy(), RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
-_LIMITS = LimitsPolicy()
+_LIMITS, _HEALTH = LimitsPolicy(), HealthPolicy()
 
 
 def service_from_proto(message: service_pb2.Service) -> Service:
@@ -60,12 +74,13 @@ def service_from_proto(message: service_pb2.Service) -> Service:
                    retry=_under("retry", _retry, message.retry),
                    timeout=_under("timeout", _timeout, message.timeout),
                    outlier=_under("outlier", _outlier, message.outlier),
+                   health=_under("health", _health, message.health),
                    limits=_under("limits", _limits, message.limits))
 
 
 def service_to_proto(service: Service) -> service_pb2.Service:
     """Return `service` as a message with every field set."""
-    timeout, outlier = service.timeout, service.outlier
+    timeout = service.timeout
     return service_pb2.Service(
         name=service.name,
         protocol=_PROTOCOL_NUMBERS[service.protocol],
@@ -77,11 +92,8 @@ def service_to_proto(service: Service) -> service_pb2.Service:
             idle=duration_to_proto(timeout.idle),
             udp_idle=duration_to_proto(timeout.udp_idle),
             per_try=duration_to_proto(timeout.per_try)),
-        outlier=service_pb2.OutlierPolicy(
-            consecutive_failures=outlier.consecutive_failures,
-            base_ejection_time=duration_to_proto(outlier.base_ejection_time),
-            max_ejection_time=duration_to_proto(outlier.max_ejection_time),
-            max_ejection_ratio=outlier.max_ejection_ratio),
+        outlier=_outlier_to_proto(service.outlier),
+        health=_health_to_proto(service.health),
         limits=_limits_to_proto(service.limits))
 
 
@@ -277,7 +289,112 @@ def _outlier(message: service_pb2.OutlierPolicy) -> OutlierPolicy:
         consecutive_failures=_present(message, "consecutive_failures", _OUTLIER.consecutive_failures),
         base_ejection_time=_seconds(message, "base_ejection_time", _OUTLIER.base_ejection_time),
         max_ejection_time=_seconds(message, "max_ejection_time", _OUTLIER.max_ejection_time),
-        max_ejection_ratio=_present(message, "max_ejection_ratio", _OUTLIER.max_ejection_ratio))
+        max_ejection_ratio=_present(message, "max_ejection_ratio", _OUTLIER.max_ejection_ratio),
+        jitter=_present(message, "jitter", _OUTLIER.jitter),
+        half_open=_present(message, "half_open", _OUTLIER.half_open),
+        interval=_seconds(message, "interval", _OUTLIER.interval),
+        success_rate=_under("success_rate", _success_rate, message.success_rate),
+        failure_ratio=_under("failure_ratio", _failure_ratio, message.failure_ratio),
+        latency=_under("latency", _latency_outlier, message.latency))
+
+
+def _success_rate(message: health_pb2.SuccessRateOutlier) -> SuccessRateOutlier:
+    default = _OUTLIER.success_rate
+    return SuccessRateOutlier(_present(message, "deviations", default.deviations),
+                              _present(message, "margin", default.margin),
+                              _present(message, "min_endpoints", default.min_endpoints),
+                              _present(message, "min_requests", default.min_requests))
+
+
+def _failure_ratio(message: health_pb2.FailureRatioOutlier) -> FailureRatioOutlier:
+    default = _OUTLIER.failure_ratio
+    return FailureRatioOutlier(_present(message, "threshold", default.threshold),
+                               _present(message, "min_endpoints", default.min_endpoints),
+                               _present(message, "min_requests", default.min_requests))
+
+
+def _latency_outlier(message: health_pb2.LatencyOutlier) -> LatencyOutlier:
+    default = _OUTLIER.latency
+    return LatencyOutlier(_present(message, "factor", default.factor), _seconds(message, "floor", default.floor),
+                          _present(message, "min_endpoints", default.min_endpoints),
+                          _present(message, "min_requests", default.min_requests))
+
+
+def _outlier_to_proto(outlier: OutlierPolicy) -> service_pb2.OutlierPolicy:
+    rate, failures, latency = outlier.success_rate, outlier.failure_ratio, outlier.latency
+    return service_pb2.OutlierPolicy(
+        consecutive_failures=outlier.consecutive_failures,
+        base_ejection_time=duration_to_proto(outlier.base_ejection_time),
+        max_ejection_time=duration_to_proto(outlier.max_ejection_time),
+        max_ejection_ratio=outlier.max_ejection_ratio,
+        jitter=outlier.jitter,
+        half_open=outlier.half_open,
+        interval=duration_to_proto(outlier.interval),
+        success_rate=health_pb2.SuccessRateOutlier(deviations=rate.deviations, margin=rate.margin,
+                                                   min_endpoints=rate.min_endpoints, min_requests=rate.min_requests),
+        failure_ratio=health_pb2.FailureRatioOutlier(threshold=failures.threshold,
+                                                     min_endpoints=failures.min_endpoints,
+                                                     min_requests=failures.min_requests),
+        latency=health_pb2.LatencyOutlier(factor=latency.factor, floor=duration_to_proto(latency.floor),
+                                          min_endpoints=latency.min_endpoints, min_requests=latency.min_requests))
+
+
+def _health(message: health_pb2.HealthPolicy) -> HealthPolicy:
+    kind = message.WhichOneof("check")
+    check = {} if kind is None else {kind: _under(kind, _CHECKS[kind], getattr(message, kind))}
+    return HealthPolicy(
+        **check,
+        interval=_seconds(message, "interval", _HEALTH.interval),
+        timeout=_seconds(message, "timeout", _HEALTH.timeout),
+        rise=message.rise or _HEALTH.rise,
+        fall=message.fall or _HEALTH.fall,
+        jitter=_present(message, "jitter", _HEALTH.jitter),
+        fast_interval=_seconds(message, "fast_interval", _HEALTH.fast_interval),
+        port=message.port,
+        uneject=_present(message, "uneject", _HEALTH.uneject))
+
+
+def _http(message: health_pb2.HttpCheck) -> HttpCheck:
+    default = HttpCheck()
+    return HttpCheck(message.method or default.method, message.path or default.path, message.host,
+                     tuple((statuses.first, statuses.last) for statuses in message.statuses) or default.statuses)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "tcp": lambda message: TcpCheck(),
+    "http": _http,
+    "grpc": lambda message: GrpcCheck(message.service),
+    "mysql": lambda message: MysqlCheck(message.user),
+    "postgres": lambda message: PostgresCheck(message.user),
+    "redis": lambda message: RedisCheck(),
+    "command": lambda message: CommandCheck(tuple(message.argv)),
+}
+
+
+def _health_to_proto(health: HealthPolicy) -> health_pb2.HealthPolicy:
+    message = health_pb2.HealthPolicy(
+        interval=duration_to_proto(health.interval), timeout=duration_to_proto(health.timeout), rise=health.rise,
+        fall=health.fall, jitter=health.jitter, fast_interval=duration_to_proto(health.fast_interval),
+        port=health.port, uneject=health.uneject)
+    check = health.check
+    match check:
+        case TcpCheck():
+            message.tcp.SetInParent()
+        case RedisCheck():
+            message.redis.SetInParent()
+        case HttpCheck():
+            message.http.CopyFrom(health_pb2.HttpCheck(
+                method=check.method, path=check.path, host=check.host,
+                statuses=[health_pb2.StatusRange(first=first, last=last) for first, last in check.statuses]))
+        case GrpcCheck():
+            message.grpc.CopyFrom(health_pb2.GrpcCheck(service=check.service))
+        case MysqlCheck():
+            message.mysql.CopyFrom(health_pb2.MysqlCheck(user=check.user))
+        case PostgresCheck():
+            message.postgres.CopyFrom(health_pb2.PostgresCheck(user=check.user))
+        case CommandCheck():
+            message.command.CopyFrom(health_pb2.CommandCheck(argv=check.argv))
+    return message
 
 
 def _limits(message: service_pb2.LimitsPolicy) -> LimitsPolicy:

@@ -35,15 +35,31 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.health import (
+    CheckKind,
+    CommandCheck,
+    FailureRatioOutlier,
+    GrpcCheck,
+    HealthPolicy,
+    HttpCheck,
+    LatencyOutlier,
+    MysqlCheck,
+    OutlierPolicy,
+    PostgresCheck,
+    RedisCheck,
+    SuccessRateOutlier,
+    TcpCheck,
+)
 from mesh.model.limits import AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
-from mesh.model.values import Endpoint, Health, Locality, OutlierPolicy, Protocol, Service
+from mesh.model.values import Endpoint, Health, Locality, Protocol, Service
 
 Resource = Service | Endpoint
 _Read = Callable[[Any, str], Any]
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h)")
-_BALANCE = BalancePolicy()
+_BALANCE, _OUTLIER = BalancePolicy(), OutlierPolicy()
+_STATUSES = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -83,7 +99,7 @@ def endpoint_from_document(fields: object, path: str = "") -> Endpoint:
 
 def service_to_document(service: Service) -> dict[str, Any]:
     """Return all fields of `service`; service_from_document gives it back."""
-    retry, timeout, outlier = service.retry, service.timeout, service.outlier
+    retry, timeout = service.retry, service.timeout
     return {
         "name": service.name,
         "protocol": service.protocol.value,
@@ -109,12 +125,8 @@ def service_to_document(service: Service) -> dict[str, Any]:
             "udp_idle": format_duration(timeout.udp_idle),
             "per_try": format_duration(timeout.per_try),
         },
-        "outlier": {
-            "consecutive_failures": outlier.consecutive_failures,
-            "base_ejection_time": format_duration(outlier.base_ejection_time),
-            "max_ejection_time": format_duration(outlier.max_ejection_time),
-            "max_ejection_ratio": outlier.max_ejection_ratio,
-        },
+        "outlier": _outlier_to_document(service.outlier),
+        **_health_to_document(service.health),
         "limits": _limits_to_document(service.limits),
     }
 
@@ -157,6 +169,53 @@ def _balance_to_document(balance: BalancePolicy) -> dict[str, Any]:
     }
     given = {part: getattr(balance, part) for part in parts}
     return document | {part: parts[part] for part, value in given.items() if value != getattr(_BALANCE, part)}
+
+
+def _outlier_to_document(outlier: OutlierPolicy) -> dict[str, Any]:
+    """The three that compare endpoints only where they differ from the default."""
+    rate, failures, latency = outlier.success_rate, outlier.failure_ratio, outlier.latency
+    document: dict[str, Any] = {
+        "consecutive_failures": outlier.consecutive_failures,
+        "base_ejection_time": format_duration(outlier.base_ejection_time),
+        "max_ejection_time": format_duration(outlier.max_ejection_time),
+        "max_ejection_ratio": outlier.max_ejection_ratio,
+        "jitter": outlier.jitter,
+        "half_open": outlier.half_open,
+        "interval": format_duration(outlier.interval),
+    }
+    if rate != _OUTLIER.success_rate:
+        document["success_rate"] = {"deviations": rate.deviations, "margin": rate.margin,
+                                    "min_endpoints": rate.min_endpoints, "min_requests": rate.min_requests}
+    if failures != _OUTLIER.failure_ratio:
+        document["failure_ratio"] = {"threshold": failures.threshold, "min_endpoints": failures.min_endpoints,
+                                     "min_requests": failures.min_requests}
+    if latency != _OUTLIER.latency:
+        document["latency"] = {"factor": latency.factor, "floor": format_duration(latency.floor),
+                               "min_endpoints": latency.min_endpoints, "min_requests": latency.min_requests}
+    return document
+
+
+def _health_to_document(health: HealthPolicy) -> dict[str, Any]:
+    """Nothing where nothing is said."""
+    if health == HealthPolicy():
+        return {}
+    check = health.check
+    fields: dict[str, Any] = {}
+    match check:
+        case HttpCheck():
+            fields = {"method": check.method, "path": check.path, "host": check.host,
+                      "statuses": [first if first == last else f"{first}-{last}" for first, last in check.statuses]}
+        case GrpcCheck():
+            fields = {"service": check.service}
+        case MysqlCheck() | PostgresCheck():
+            fields = {"user": check.user}
+        case CommandCheck():
+            fields = {"argv": list(check.argv)}
+    document: dict[str, Any] = {} if check is None else {health.kind.value: fields}
+    return {"health": document | {
+        "interval": format_duration(health.interval), "timeout": format_duration(health.timeout),
+        "rise": health.rise, "fall": health.fall, "jitter": health.jitter,
+        "fast_interval": format_duration(health.fast_interval), "port": health.port, "uneject": health.uneject}}
 
 
 def endpoint_to_document(endpoint: Endpoint) -> dict[str, Any]:
@@ -284,6 +343,19 @@ def _statuses(value: object, path: str) -> frozenset[int]:
     return frozenset(_whole(entry, f"{path}[{index}]") for index, entry in enumerate(_list(value, path)))
 
 
+def _ranges(value: object, path: str) -> tuple[tuple[int, int], ...]:
+    """A list of `200`, `200-299`."""
+    ranges: list[tuple[int, int]] = []
+    for index, entry in enumerate(_list(value, path)):
+        whole = type(entry) is int and not _is_huge(entry)
+        match = _STATUSES.fullmatch(str(entry)) if whole or isinstance(entry, str) else None
+        if match is None:
+            raise InvalidResource(f"{path}[{index}]", f"{_seen(entry)} is neither a status (204) nor a range "
+                                                      "of them (200-299)")
+        ranges.append((int(match[1]), int(match[2] or match[1])))
+    return tuple(ranges)
+
+
 def _metadata(value: object, path: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         raise InvalidResource(path, f"expected a mapping, not {_seen(value)}")
@@ -308,6 +380,18 @@ def _message(cls: Callable[..., Any], fields: dict[str, _Read]) -> _Read:
 def _messages(cls: Callable[..., Any], fields: dict[str, _Read], required: tuple[str, ...]) -> _Read:
     return lambda value, path: tuple(_build(cls, fields, required, entry, f"{path}[{index}]")
                                      for index, entry in enumerate(_list(value, path)))
+
+
+def _one_check(read: _Read) -> _Read:
+    """`redis:` with nothing behind it names the check all the same; elsewhere null is "not given"."""
+    kinds = {kind.value for kind in CheckKind}
+
+    def read_all(value: object, path: str) -> Any:
+        if isinstance(value, Mapping):
+            value = {name: {} if given is None and name in kinds else given for name, given in value.items()}
+        return read(value, path)
+
+    return read_all
 
 
 _SERVICE: dict[str, _Read] = {
@@ -359,7 +443,36 @@ _SERVICE: dict[str, _Read] = {
         "base_ejection_time": parse_duration,
         "max_ejection_time": parse_duration,
         "max_ejection_ratio": _number,
+        "jitter": _number,
+        "half_open": _flag,
+        "interval": parse_duration,
+        "success_rate": _message(SuccessRateOutlier, {
+            "deviations": _number, "margin": _number, "min_endpoints": _whole, "min_requests": _whole,
+        }),
+        "failure_ratio": _message(FailureRatioOutlier, {
+            "threshold": _number, "min_endpoints": _whole, "min_requests": _whole,
+        }),
+        "latency": _message(LatencyOutlier, {
+            "factor": _number, "floor": parse_duration, "min_endpoints": _whole, "min_requests": _whole,
+        }),
     }),
+    "health": _one_check(_message(HealthPolicy, {
+        "tcp": _message(TcpCheck, {}),
+        "http": _message(HttpCheck, {"method": _text, "path": _text, "host": _text, "statuses": _ranges}),
+        "grpc": _message(GrpcCheck, {"service": _text}),
+        "mysql": _message(MysqlCheck, {"user": _text}),
+        "postgres": _message(PostgresCheck, {"user": _text}),
+        "redis": _message(RedisCheck, {}),
+        "command": _message(CommandCheck, {"argv": _texts}),
+        "interval": parse_duration,
+        "timeout": parse_duration,
+        "rise": _whole,
+        "fall": _whole,
+        "jitter": _number,
+        "fast_interval": parse_duration,
+        "port": _whole,
+        "uneject": _flag,
+    })),
     "limits": _message(LimitsPolicy, {
         "endpoint_connections": _whole,
         "endpoint_requests": _whole,

@@ -67,6 +67,7 @@ class SidecarConfig:
     spin: int = 0
     access_log: str = ""
     admin: Address | None = None
+    allow_check_commands: bool = False
     log_level: str = "info"
     ready_fd: int | None = None
 
@@ -160,6 +161,8 @@ OPTIONS: tuple[Option, ...] = (
            "add one JSON line per request, connection or session that has ended; - is standard output (default: none)"),
     Option("admin", "MESH_ADMIN", "operation", "[HOST:]PORT", values.listen,
            "serve /metrics, /healthz and /statistics here over HTTP (default: nowhere)"),
+    Option("allow_check_commands", "", "operation", "", bool,
+           "let Services have this sidecar run programs as health checks (health.command); refused otherwise"),
     Option("log_level", "MESH_LOG_LEVEL", "operation", "LEVEL", values.log_level,
            "debug, info, warning or error (default: info)"),
     Option("ready_fd", "", "operation", "N", values.descriptor,

@@ -56,7 +56,7 @@ class Inbound:
         cluster.update_service(self._service)
         cluster.update_endpoints([Endpoint(config.service, config.instance, app.host, app.port)])
         self._cluster = cluster
-        own = clusters.pin(config.service)
+        own = clusters.pin(config.service, called=False)
         own.heard.append(self._take_limits)
         if own.service is not None:
             self._take_limits(own.service)

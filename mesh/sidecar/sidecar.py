@@ -13,6 +13,7 @@ from typing import Any
 
 from mesh.balance.rng import Rng
 from mesh.balance.subset import Caller
+from mesh.dataplane.checker import Checker
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
@@ -75,7 +76,8 @@ class Sidecar:
         channel = Channel(self.hub, [(a.host, a.port) for a in config.control_plane])
         state = StateFile(config.state_dir, config.service, config.instance, worker)
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget,
-                                 Caller(config.id, Locality(config.region, config.zone)))
+                                 Caller(config.id, Locality(config.region, config.zone)),
+                                 Checker(self.hub, config.allow_check_commands))
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
         self.log_records = Recorder(CAPACITY) if config.access_log else None

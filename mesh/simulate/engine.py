@@ -87,7 +87,7 @@ class _Caller:
     def __init__(self, service: Service, rng: Rng, caller: Caller) -> None:
         self.nodes = NodeSet()
         self.balancer = Balancer(service.balance, self.nodes, rng, caller)
-        self.outlier = Outlier(service.outlier, self.nodes)
+        self.outlier = Outlier(service.outlier, self.nodes, rng)
         retry = service.retry
         self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
 
@@ -319,9 +319,12 @@ class Simulation:
         attempt.request.attempt = None
         node.end()
         caller.balancer.on_result(node, self.now - attempt.sent_at, ok, self.now)
-        if caller.outlier.on_result(node, ok, self.now):
-            self.result.ejections[node.endpoint.name] += 1
+        caller.outlier.on_result(node, ok, self.now)
+        if caller.outlier.news:
             caller.balancer.changed()
+            for changed in caller.outlier.take_news():
+                if changed.ejected_until > self.now:
+                    self.result.ejections[changed.endpoint.name] += 1
 
     def _overdue(self, request: _Request) -> None:
         if request.over:

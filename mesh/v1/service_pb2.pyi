@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from mesh.v1 import health_pb2 as _health_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -234,16 +235,28 @@ class TimeoutPolicy(_message.Message):
     def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., udp_idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., per_try: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class OutlierPolicy(_message.Message):
-    __slots__ = ("consecutive_failures", "base_ejection_time", "max_ejection_time", "max_ejection_ratio")
+    __slots__ = ("consecutive_failures", "base_ejection_time", "max_ejection_time", "max_ejection_ratio", "jitter", "half_open", "interval", "success_rate", "failure_ratio", "latency")
     CONSECUTIVE_FAILURES_FIELD_NUMBER: _ClassVar[int]
     BASE_EJECTION_TIME_FIELD_NUMBER: _ClassVar[int]
     MAX_EJECTION_TIME_FIELD_NUMBER: _ClassVar[int]
     MAX_EJECTION_RATIO_FIELD_NUMBER: _ClassVar[int]
+    JITTER_FIELD_NUMBER: _ClassVar[int]
+    HALF_OPEN_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_RATE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
     consecutive_failures: int
     base_ejection_time: _duration_pb2.Duration
     max_ejection_time: _duration_pb2.Duration
     max_ejection_ratio: float
-    def __init__(self, consecutive_failures: _Optional[int] = ..., base_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_ratio: _Optional[float] = ...) -> None: ...
+    jitter: float
+    half_open: bool
+    interval: _duration_pb2.Duration
+    success_rate: _health_pb2.SuccessRateOutlier
+    failure_ratio: _health_pb2.FailureRatioOutlier
+    latency: _health_pb2.LatencyOutlier
+    def __init__(self, consecutive_failures: _Optional[int] = ..., base_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ejection_ratio: _Optional[float] = ..., jitter: _Optional[float] = ..., half_open: _Optional[bool] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., success_rate: _Optional[_Union[_health_pb2.SuccessRateOutlier, _Mapping]] = ..., failure_ratio: _Optional[_Union[_health_pb2.FailureRatioOutlier, _Mapping]] = ..., latency: _Optional[_Union[_health_pb2.LatencyOutlier, _Mapping]] = ...) -> None: ...
 
 class AdaptivePolicy(_message.Message):
     __slots__ = ("enabled", "min_limit", "max_limit", "percentile_ratio", "update_interval", "rtt_interval", "rtt_samples", "jitter_ratio", "buffer_ratio")
@@ -302,13 +315,14 @@ class LimitsPolicy(_message.Message):
     def __init__(self, endpoint_connections: _Optional[int] = ..., endpoint_requests: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_retries: _Optional[int] = ..., max_pending: _Optional[int] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adaptive: _Optional[_Union[AdaptivePolicy, _Mapping]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ...) -> None: ...
 
 class Service(_message.Message):
-    __slots__ = ("name", "protocol", "balance", "retry", "timeout", "outlier", "limits")
+    __slots__ = ("name", "protocol", "balance", "retry", "timeout", "outlier", "health", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     BALANCE_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     protocol: Protocol
@@ -316,5 +330,6 @@ class Service(_message.Message):
     retry: RetryPolicy
     timeout: TimeoutPolicy
     outlier: OutlierPolicy
+    health: _health_pb2.HealthPolicy
     limits: LimitsPolicy
-    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[TimeoutPolicy, _Mapping]] = ..., outlier: _Optional[_Union[OutlierPolicy, _Mapping]] = ..., limits: _Optional[_Union[LimitsPolicy, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[TimeoutPolicy, _Mapping]] = ..., outlier: _Optional[_Union[OutlierPolicy, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.HealthPolicy, _Mapping]] = ..., limits: _Optional[_Union[LimitsPolicy, _Mapping]] = ...) -> None: ...

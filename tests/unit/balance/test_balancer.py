@@ -3,11 +3,13 @@ again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from balance_world import balancer_of, load
 
-from mesh.balance import Balancer, Rng
-from mesh.model import Algorithm, Health
+from mesh.balance import Balancer, Outlier, Rng
+from mesh.model import Algorithm, Health, OutlierPolicy
 
 EVERY = pytest.mark.parametrize("algorithm", Algorithm)
 
@@ -187,3 +189,157 @@ def test_the_state_of_a_survivor_counts_on(algorithm: Algorithm, endpoints, node
         assert a not in picks(picker, 200)
     load(a, 0)
     assert a in picks(picker, 200)
+
+
+def ejected(nodes, node, now: float = 0.0) -> Outlier:
+    outlier = Outlier(OutlierPolicy(consecutive_failures=1, base_ejection_time=10.0), nodes)
+    assert outlier.on_result(node, False, now)
+    outlier.take_news()
+    return outlier
+
+
+@EVERY
+def test_half_open_lets_one_request_through_and_the_next_when_that_has_no_end(algorithm: Algorithm, node_set):
+    nodes = node_set([1, 1, 1, 1])
+    picker = balancer_of(algorithm, nodes, Rng(3))
+    a, *rest = nodes.nodes
+    ejected(nodes, a)
+    picker.changed()
+    assert picks(picker, 100, now=9.9) == reach(algorithm, rest)
+    assert picker.pick(1, 10.0, [rest[0]]) is not a  # a second attempt is no probe
+    assert picker.pick(1, 10.0, None) is a
+    assert picker.why.endswith(", probe")
+    assert picks(picker, 100, now=10.1) == reach(algorithm, rest)
+    assert picker.pick(1, 15.0, None) is a  # the first never ended
+    assert picks(picker, 100, now=15.2) == reach(algorithm, rest)
+
+
+@EVERY
+def test_half_open_the_probes_end_decides(algorithm: Algorithm, node_set):
+    nodes = node_set([1, 1, 1, 1])
+    picker = balancer_of(algorithm, nodes, Rng(3))
+    a, *rest = nodes.nodes
+    assert picks(picker, 300) == reach(algorithm, nodes.nodes)
+    outlier = ejected(nodes, a)
+    picker.changed()
+    assert picker.pick(1, 10.0, None) is a
+    assert outlier.on_result(a, False, 10.5)
+    picker.changed()
+    assert picks(picker, 100, now=30.4) == reach(algorithm, rest)
+    assert picker.pick(1, 30.5, None) is a
+    outlier.on_result(a, True, 30.6)
+    assert outlier.news
+    picker.changed()
+    assert picks(picker, 300, now=30.6) == reach(algorithm, nodes.nodes)
+
+
+def test_half_open_waits_a_while_for_a_request_that_may_be_repeated(node_set):
+    nodes = node_set([1, 1, 1, 1])
+    picker = balancer_of(Algorithm.ROUND_ROBIN, nodes, Rng(3))
+    a = nodes.nodes[0]
+    ejected(nodes, a)
+    picker.changed()
+    for now in (10.0, 10.5, 10.99):
+        picker.safe = False
+        assert picker.pick(1, now, None) is not a
+        assert picker.probes == [a]
+    assert picker.pick(1, 10.99, None) is a
+    assert picker.probes is None
+    nodes = node_set([1, 1, 1, 1])
+    picker = balancer_of(Algorithm.ROUND_ROBIN, nodes, Rng(3))
+    a = nodes.nodes[0]
+    ejected(nodes, a)
+    picker.changed()
+    picker.safe = False
+    assert picker.pick(1, 10.0, None) is not a
+    picker.safe = False
+    assert picker.pick(1, 11.0, None) is a
+
+
+def test_several_in_half_open_get_a_request_each(node_set):
+    nodes = node_set([1] * 20)
+    picker = balancer_of(Algorithm.MAGLEV, nodes, Rng(3))
+    policy = OutlierPolicy(consecutive_failures=1, base_ejection_time=10.0, max_ejection_ratio=0.2)
+    outlier = Outlier(policy, nodes)
+    out = nodes.nodes[4:8]
+    for node in out:
+        assert outlier.on_result(node, False, 0.0)
+    picker.changed()
+    assert [picker.pick(5, 10.0, None) for _ in range(4)] == out
+    assert not set(out) & picks(picker, 100, now=10.0)
+
+
+def test_the_only_endpoint_is_used_though_it_is_ejected_and_its_success_ends_that(node_set):
+    nodes = node_set([1])
+    picker = balancer_of(Algorithm.POWER_OF_TWO, nodes, Rng(3))
+    a, = nodes.nodes
+    outlier = ejected(nodes, a)
+    picker.changed()
+    assert picks(picker, 5, now=1.0) == {a}
+    assert picker.panic
+    assert picks(picker, 5, now=20.0) == {a}
+    outlier.on_result(a, True, 20.0)
+    picker.changed()
+    assert picks(picker, 5, now=20.0) == {a}
+    assert not picker.panic
+
+
+def test_levels_that_get_nothing_are_not_probed_and_those_before_them_are(node_set, endpoints):
+    nodes = node_set([])
+    nodes.reconcile([*endpoints([1]), *(replace(backup, priority=1) for backup in endpoints([1, 1, 1])[1:])])
+    front, back, other = nodes.nodes
+    picker = balancer_of(Algorithm.ROUND_ROBIN, nodes, Rng(3))
+    outlier = Outlier(OutlierPolicy(consecutive_failures=1, base_ejection_time=10.0, max_ejection_ratio=1.0), nodes)
+    outlier.on_result(back, False, 0.0)
+    picker.changed()
+    assert picks(picker, 10, now=20.0) == {front}
+    outlier.on_result(front, False, 20.0)
+    picker.changed()
+    assert picker.pick(1, 21.0, None) is back  # it has load now
+    assert picks(picker, 10, now=22.0) == {other}
+    outlier.on_result(back, True, 23.0)
+    picker.changed()
+    assert picks(picker, 10, now=29.0) == {back, other}
+    assert picker.pick(1, 30.0, None) is front
+    assert picks(picker, 10, now=31.0) == {back, other}
+
+
+@EVERY
+def test_what_its_checks_say_is_down_is_left_out_unless_all_are(algorithm: Algorithm, node_set):
+    nodes = node_set([1, 1, 1])
+    picker = balancer_of(algorithm, nodes, Rng(2))
+    a, b, c = nodes.nodes
+    a.failing = True
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, [b, c])
+    assert not a.eligible(0.0)
+    b.failing = c.failing = True
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, nodes.nodes)
+    assert picker.panic
+
+
+@EVERY
+def test_what_no_check_has_ended_for_is_used_only_while_none_is_up(algorithm: Algorithm, node_set):
+    nodes = node_set([1, 1, 1])
+    picker = balancer_of(algorithm, nodes, Rng(2))
+    a, b, c = nodes.nodes
+    for node in nodes.nodes:
+        node.unproven = True
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, nodes.nodes)
+    assert not picker.panic
+    a.unproven, a.failing = False, True
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, [b, c])
+    b.unproven = False
+    picker.changed()
+    assert picks(picker, 200) == {b}
+    assert not picker.panic  # one of the two that count
+    a.failing = False
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, [a, b])
+    a.ejected_until = b.ejected_until = 50.0
+    picker.changed()
+    assert picks(picker, 200) == reach(algorithm, [a, b, c])
+    assert picker.panic

@@ -18,6 +18,7 @@ from mesh.model import (
     BalancePolicy,
     Endpoint,
     Health,
+    LatencyOutlier,
     OutlierPolicy,
     RetryPolicy,
     Service,
@@ -123,19 +124,57 @@ def test_consecutive_failures_eject_and_the_log_says_so(caplog: pytest.LogCaptur
     now = [100.0]
     hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: 0)
     cluster = Cluster(hub, "cart")
-    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=3, base_ejection_time=30)))
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=3, base_ejection_time=30,
+                                                                 jitter=0.0)))
     cluster.update_endpoints([at("a"), at("b"), at("c")])
     bad = cluster.nodes.by_name["a"]
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            cluster.failed(bad)
-    assert "ejected cart/a for 30 s" in caplog.text
+            cluster.failed(bad, "upstream_reset")
+    assert "ejected cart/a for 30 s: 3 failures in a row, the last: upstream_reset" in caplog.text
     assert {cluster.pick(key, None).endpoint.name for key in range(30)} == {"b", "c"}
     now[0] += 31
     hub.touch()
-    assert {cluster.pick(key, None).endpoint.name for key in range(50)} == {"a", "b", "c"}
+    assert [cluster.pick(key, None).endpoint.name for key in range(50)].count("a") == 1  # the probe
     statistics = cluster.statistics()
     assert statistics["endpoints"]["a"]["ejections"] == 1
+    assert "3 failures in a row" in statistics["endpoints"]["a"]["ejected"]
+    with caplog.at_level(logging.INFO):
+        cluster.succeeded(bad)
+    assert "cart/a is back after 31 s" in caplog.text
+    assert {cluster.pick(key, None).endpoint.name for key in range(50)} == {"a", "b", "c"}
+    assert cluster.statistics()["endpoints"]["a"]["ejected"] is None
+
+
+def test_an_answer_that_has_begun_ends_an_ejection_a_stream_may_live_for_hours() -> None:
+    now = [100.0]
+    hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: 0)
+    cluster = Cluster(hub, "cart")
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=1, base_ejection_time=1)))
+    cluster.update_endpoints([at("a"), at("b"), at("c")])
+    bad = cluster.nodes.by_name["a"]
+    cluster.failed(bad)
+    cluster.observe(bad, 0.1, True)  # of a request from before
+    assert bad.out(now[0])
+    now[0] += 2
+    hub.touch()
+    cluster.observe(bad, 0.1, False)
+    assert bad.out(now[0])
+    cluster.observe(bad, 0.1, True)
+    assert not bad.out(now[0])
+
+
+def test_latencies_are_added_up_only_where_somebody_compares_them() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart"))
+    cluster.update_endpoints([at("a"), at("b"), at("c")])
+    node = cluster.nodes.by_name["a"]
+    cluster.observe(node, 0.5, True)
+    assert node.timed == 0
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(latency=LatencyOutlier(3.0))))
+    cluster.observe(node, 0.5, True)
+    cluster.observe(node, 0.25, False)
+    assert (node.timed, node.spent) == (2, 0.75)
 
 
 def test_a_success_ends_the_count() -> None:

@@ -7,7 +7,7 @@ from mesh.balance.rng import Rng
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
-from mesh.dataplane.tcp_upstream import ClusterUpstream
+from mesh.dataplane.tcp_upstream import ClusterUpstream, PickedEndpoint
 from mesh.model import Endpoint, LimitsPolicy, OutlierPolicy, Protocol, Service, TimeoutPolicy
 
 
@@ -48,6 +48,39 @@ def test_only_the_endpoints_own_failures_count_against_it() -> None:
         target.node.consecutive_failures = 0
         upstream.released(target, False, reason)
         assert target.node.consecutive_failures == counted
+
+
+def test_a_probe_that_stands_for_a_second_ends_the_ejection_as_connections_may_live_for_days() -> None:
+    now = [1.0]
+    hub = Hub(None, Rng(1), Recorder(), lambda: now[0], lambda: 0)
+    cluster = Cluster(hub, "stock")
+    cluster.update_service(Service("stock", Protocol.TCP, outlier=OutlierPolicy(1, 10.0, jitter=0.0)))
+    cluster.update_endpoints([Endpoint("stock", name, "127.0.0.1", 9) for name in ("a", "b", "c")])
+    upstream = ClusterUpstream(cluster)
+    bad = cluster.nodes.by_name["a"]
+
+    def probe(at: float) -> PickedEndpoint:
+        now[0] = at
+        hub.touch()
+        target = upstream.pick("10.0.0.1", [])
+        assert target is not None
+        assert target.node is bad
+        return target
+
+    cluster.failed(bad)
+    target = probe(11.5)
+    hub.timers.advance(12.0)
+    upstream.released(target, False, errors.CONNECTION_LOST)
+    now[0] = 13.0
+    hub.touch()
+    hub.timers.advance(13.0)
+    assert bad.out(13.0)
+    probe(33.0)
+    now[0] = 34.1
+    hub.touch()
+    assert bad.out(34.1)
+    hub.timers.advance(34.1)
+    assert not bad.out(34.1)
 
 
 def test_an_endpoint_that_left_is_gone() -> None:

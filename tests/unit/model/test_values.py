@@ -113,7 +113,10 @@ def test_defaults_are_those_of_the_proto():
     assert dataclasses.astuple(service.retry) == (3, frozenset({"UNAVAILABLE"}), (), 0.2, 10.0, 10.0, 0.025, 0.25,
                                                   65_536, frozenset({502, 503, 504}), 5.0, (0.0, 0.01))
     assert dataclasses.astuple(service.timeout) == (1.0, 0.0, 3600.0, 60.0, 0.0)
-    assert dataclasses.astuple(service.outlier) == (5, 30.0, 300.0, 0.1)
+    assert dataclasses.astuple(service.outlier) == (5, 30.0, 300.0, 0.1, 0.1, True, 10.0, (1.9, 0.05, 5, 100),
+                                                    (0.0, 5, 50), (0.0, 0.05, 3, 50))
+    assert service.health.check is None
+    assert dataclasses.astuple(service.health)[7:] == (2.0, 1.0, 2, 3, 0.1, 0.0, 0, True)
     made = Endpoint("cart", "cart-0", "127.0.0.1", 80)
     assert (made.weight, made.health, made.locality, made.metadata) == (1, Health.HEALTHY, Locality("", ""), ())
     assert made.resource == "cart/cart-0"

@@ -17,24 +17,35 @@ from mesh.model import (
     AdaptivePolicy,
     Algorithm,
     BalancePolicy,
+    CommandCheck,
     Endpoint,
+    FailureRatioOutlier,
+    GrpcCheck,
     HashKey,
     HashPolicy,
     Health,
+    HealthPolicy,
     HedgePolicy,
+    HttpCheck,
+    LatencyOutlier,
     LatencyPolicy,
     LimitsPolicy,
     Locality,
     LocalityPolicy,
+    MysqlCheck,
     OutlierPolicy,
+    PostgresCheck,
     Prefer,
     Protocol,
     RateLimit,
+    RedisCheck,
     RetryPolicy,
     Service,
     SlowStartPolicy,
     StickyPolicy,
     SubsetPolicy,
+    SuccessRateOutlier,
+    TcpCheck,
     TimeoutPolicy,
 )
 from mesh.model.balance import HASHING, RAMPING, WITH_CHOICES, WITH_LATENCY
@@ -83,6 +94,15 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
         sticky=sticky if protocol is not Protocol.TCP and draw(st.booleans()) else StickyPolicy())
 
 
+ZERO, COUNTS = st.just(0.0), st.integers(1, 1_000_000)
+CHECKS: list[dict[str, Any]] = [
+    {}, {"tcp": TcpCheck()}, {"http": HttpCheck()}, {"redis": RedisCheck()}, {"grpc": GrpcCheck("shop.Cart")},
+    {"http": HttpCheck("HEAD", "/health?deep=1", "cart.local", ((200, 200), (300, 399)))},
+    {"mysql": MysqlCheck("check")}, {"postgres": PostgresCheck("check")}, {"postgres": PostgresCheck()},
+    {"command": CommandCheck(("/bin/true", "", "a b"))},
+]
+
+
 @st.composite
 def limits(draw: Any, protocol: Protocol) -> LimitsPolicy:
     if protocol is Protocol.UDP:
@@ -128,7 +148,20 @@ def services(draw: Any) -> Service:
                               request=draw(st.one_of(st.just(0.0), seconds(max(per_try, 0.001), 86_400))),
                               idle=draw(seconds(1, 86_400)), udp_idle=draw(seconds(1, 86_400)), per_try=per_try),
         outlier=OutlierPolicy(consecutive_failures=draw(st.integers(0, 1000)), base_ejection_time=eject,
-                              max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1))),
+                              max_ejection_time=most, max_ejection_ratio=draw(st.floats(0, 1)),
+                              jitter=draw(st.floats(0, 1)), half_open=draw(st.booleans()),
+                              interval=draw(seconds(0.1, 3600)),
+                              success_rate=SuccessRateOutlier(draw(ZERO | st.floats(0.1, 10)), draw(st.floats(0, 1)),
+                                                              draw(st.integers(2, 10_000)), draw(COUNTS)),
+                              failure_ratio=FailureRatioOutlier(draw(ZERO | st.floats(0.01, 1)),
+                                                                draw(st.integers(1, 10_000)), draw(COUNTS)),
+                              latency=LatencyOutlier(draw(ZERO | st.floats(1.1, 1000)), draw(seconds(0, 3600)),
+                                                     draw(st.integers(2, 10_000)), draw(COUNTS))),
+        health=HealthPolicy(**draw(st.sampled_from(CHECKS)), interval=draw(seconds(1, 3600)),
+                            timeout=draw(seconds(0.01, 60)), rise=draw(st.integers(1, 100)),
+                            fall=draw(st.integers(1, 100)), jitter=draw(st.floats(0, 1)),
+                            fast_interval=draw(ZERO | seconds(0.05, 1)), port=draw(st.integers(1, 65_535)),
+                            uneject=draw(st.booleans())),
         limits=draw(limits(protocol)))
 
 
@@ -182,6 +215,8 @@ def test_the_message_states_every_field():
             here = f"{path}{field.name}"
             if field.is_repeated or field.containing_type.full_name.startswith("google."):
                 continue
+            if field.containing_oneof is not None and field.containing_oneof.name == "check":
+                continue  # at most one of them is there
             if field.has_presence and not message.HasField(field.name):
                 found.append(here)
             elif field.message_type is not None:
@@ -236,6 +271,18 @@ BAD_SERVICES = [
      "timeout.per_try: 2.0 is more than request 1.0"),
     ({"protocol": 1, "timeout": {"per_try": Duration(seconds=2)}}, "timeout.per_try: 2.0: a service of protocol tcp"),
     ({"retry": {"replay_bytes": 2**32 - 1}}, "retry.replay_bytes: 4294967295 is outside 0..1,048,576"),
+    ({"outlier": {"jitter": 2}}, "outlier.jitter: 2.0 is outside 0..1"),
+    ({"outlier": {"interval": Duration()}}, "outlier.interval: 0.0 is outside 0.1..3,600"),
+    ({"outlier": {"success_rate": {"deviations": 11}}}, "outlier.success_rate.deviations: 11.0 is outside 0.1..10"),
+    ({"outlier": {"failure_ratio": {"min_endpoints": 0}}}, "outlier.failure_ratio.min_endpoints: 0 is outside 1..1"),
+    ({"outlier": {"latency": {"factor": 1}}}, "outlier.latency.factor: 1.0 is outside 1.1..1,000"),
+    ({"health": {"interval": Duration()}}, "health.interval: 0.0 is outside 0.1..3,600"),
+    ({"health": {"rise": 101}}, "health.rise: 101 is outside 1..100"),
+    ({"health": {"fast_interval": Duration(seconds=3)}}, "health.fast_interval: 3.0 is more than interval 2.0"),
+    ({"health": {"http": {"path": "x"}}}, "health.http.path: 'x' is no path"),
+    ({"health": {"http": {"statuses": [{"first": 300, "last": 200}]}}}, "health.http.statuses[0]: 300-200 ends"),
+    ({"health": {"command": {}}}, "health.command.argv: 0 arguments, outside 1..32"),
+    ({"protocol": 6, "health": {"tcp": {}}}, "health.tcp: a service of protocol udp has no such port"),
     ({"timeout": {"connect": Duration(nanos=-1)}}, "timeout.connect: -1e-09 is outside 0.001..60"),
     ({"timeout": {"request": DURATION}}, "timeout.request: 100000.0 is outside 0.001..86,400"),
     ({"timeout": {"idle": DURATION}}, "timeout.idle: 100000.0 is outside 1..86,400"),

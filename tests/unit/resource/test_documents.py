@@ -14,24 +14,34 @@ from mesh.model import (
     AdaptivePolicy,
     Algorithm,
     BalancePolicy,
+    CommandCheck,
     Endpoint,
+    FailureRatioOutlier,
+    GrpcCheck,
     HashKey,
     HashPolicy,
     Health,
+    HealthPolicy,
     HedgePolicy,
+    HttpCheck,
+    LatencyOutlier,
     LatencyPolicy,
     LimitsPolicy,
     Locality,
     LocalityPolicy,
+    MysqlCheck,
     OutlierPolicy,
     Prefer,
     Protocol,
     RateLimit,
+    RedisCheck,
     RetryPolicy,
     Service,
     SlowStartPolicy,
     StickyPolicy,
     SubsetPolicy,
+    SuccessRateOutlier,
+    TcpCheck,
     TimeoutPolicy,
 )
 from mesh.resource.documents import (
@@ -108,6 +118,46 @@ BALANCES = [
 def test_every_field_of_a_balance_policy_there_and_back(document: dict[str, Any], policy: BalancePolicy):
     service = Service("cart", balance=policy)
     assert service_from_document({"name": "cart", "balance": document}) == service
+    assert service_from_document(json.loads(json.dumps(service_to_document(service)))) == service
+
+
+HEALTH = [
+    ({"outlier": {"jitter": 0.5, "half_open": False, "interval": "5s", "success_rate": {"deviations": 0},
+                  "failure_ratio": {"threshold": 0.85, "min_endpoints": 2, "min_requests": 5},
+                  "latency": {"factor": 3, "floor": "20ms", "min_endpoints": 4, "min_requests": 6}}},
+     {"outlier": OutlierPolicy(jitter=0.5, half_open=False, interval=5.0, success_rate=SuccessRateOutlier(0.0),
+                               failure_ratio=FailureRatioOutlier(0.85, 2, 5),
+                               latency=LatencyOutlier(3.0, 0.02, 4, 6))}),
+    ({"health": {"http": {"method": "HEAD", "path": "/healthz", "host": "cart", "statuses": ["200-299", 401]},
+                 "interval": "1s", "timeout": "200ms", "rise": 1, "fall": 5, "jitter": 0, "fast_interval": "100ms",
+                 "port": 8081, "uneject": False}},
+     {"health": HealthPolicy(http=HttpCheck("HEAD", "/healthz", "cart", ((200, 299), (401, 401))), interval=1.0,
+                             timeout=0.2, rise=1, fall=5, jitter=0.0, fast_interval=0.1, port=8081, uneject=False)}),
+    ({"health": {"redis": None}}, {"health": HealthPolicy(redis=RedisCheck())}),
+    ({"health": {"tcp": {}}}, {"health": HealthPolicy(tcp=TcpCheck())}),
+    ({"health": {"grpc": {"service": "shop.Cart"}}}, {"health": HealthPolicy(grpc=GrpcCheck("shop.Cart"))}),
+    ({"health": {"mysql": {"user": "check"}}}, {"health": HealthPolicy(mysql=MysqlCheck("check"))}),
+    ({"health": {"postgres": None, "tcp": None}}, "health.postgres: an endpoint is checked in one way, and tcp is"),
+    ({"health": {"command": {"argv": ["check", "-v"]}}},
+     {"health": HealthPolicy(command=CommandCheck(("check", "-v")))}),
+    ({"health": {"interval": "3s"}}, {"health": HealthPolicy(interval=3.0)}),
+    ({"health": {"http": {"statuses": ["2xx"]}}}, "health.http.statuses[0]: '2xx' is neither a status (204) nor"),
+    ({"health": {"http": {"statuses": [True]}}}, "health.http.statuses[0]: True is neither"),
+    ({"health": {"http": {"statuses": []}}}, "health.http.statuses: 0 ranges, outside 1..20"),
+    ({"health": {"https": {}}}, "health.https: unknown field; did you mean http?"),
+    ({"health": {"interval": "200ms", "fast_interval": "1s"}}, "health.fast_interval: 1.0 is more than interval 0.2"),
+]
+
+
+@pytest.mark.parametrize(("document", "policies"), HEALTH)
+def test_every_field_of_the_health_policies_there_and_back(document: dict[str, Any], policies: Any):
+    if isinstance(policies, str):
+        with pytest.raises(InvalidResource) as caught:
+            service_from_document({"name": "cart", **document})
+        assert str(caught.value).startswith(policies)
+        return
+    service = Service("cart", **policies)
+    assert service_from_document({"name": "cart", **document}) == service
     assert service_from_document(json.loads(json.dumps(service_to_document(service)))) == service
 
 
