@@ -42,6 +42,8 @@ cdef class Field:
     cpdef bytes encode(self)
 
 cpdef Name new_name(bytes octets, bytes raw)
+cpdef Field sound_field(Name ref, bytes value)
+cdef unsigned long long next_serial() noexcept
 cpdef Field new_field(Name ref, bytes value, bytes raw, bint sensitive)
 cpdef Name intern_name(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cpdef Field intern_literal(bytearray buf, Py_ssize_t start, Py_ssize_t name_n, Py_ssize_t n, bint sensitive)

@@ -96,8 +96,6 @@ class Field:
 
 
 def new_name(octets: bytes, raw: bytes) -> Name:
-    global SERIAL
-    SERIAL += 1
     name: Name = Name.__new__(Name)
     name.octets = octets
     name.raw = raw
@@ -106,13 +104,32 @@ def new_name(octets: bytes, raw: bytes) -> Name:
     name.look_alike = octets in LOOK_ALIKES
     name.prefix = name_prefix(octets)
     name.static_values = STATIC_VALUES.get(octets)
-    name.serial = (SERIAL * MIX) & MASK
+    name.serial = next_serial()
     return name
 
 
-def new_field(ref: Name, value: bytes, raw: bytes, sensitive: cython.bint) -> Field:
+def sound_field(ref: Name, value: bytes) -> Field:
+    """The field of a name and a value that has been found to be one of its values."""
+    field: Field = Field.__new__(Field)
+    field.ref = ref
+    field.name = ref.octets
+    field.value = value
+    field.size = 32 + len(ref.octets) + len(value)
+    field.sensitive = field.named = False
+    field.problem = None
+    field.raw = field.encoded = field.line = field.text = b""
+    field.serial = next_serial()
+    return field
+
+
+def next_serial() -> cython.ulonglong:
+    """A number that no other name or field has, well mixed."""
     global SERIAL
     SERIAL += 1
+    return (SERIAL * MIX) & MASK
+
+
+def new_field(ref: Name, value: bytes, raw: bytes, sensitive: cython.bint) -> Field:
     field: Field = Field.__new__(Field)
     field.ref = ref
     field.name = ref.octets
@@ -124,7 +141,7 @@ def new_field(ref: Name, value: bytes, raw: bytes, sensitive: cython.bint) -> Fi
     field.problem = ref.problem if ref.problem is not None else value_problem(ref.kind, value)
     field.encoded = b""
     field.line = field.text = b""
-    field.serial = (SERIAL * MIX) & MASK
+    field.serial = next_serial()
     return field
 
 

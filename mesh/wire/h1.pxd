@@ -1,6 +1,7 @@
 from mesh.wire.codec cimport ABORTS, CLOSES, Handler, Stream
 from mesh.wire.h1_chunks cimport Chunks
 from mesh.wire.h1_parse cimport REQUEST, RESPONSE, Message, message_at, trailers_at
+from mesh.wire.h1_patterns cimport BY_ROLE, Pattern, Patterns
 from mesh.wire.h1_sending cimport (
     CHUNKS_DUE, HEAD_DUE, LENGTH_DUE, NOTHING_DUE, REST_DUE, TRAILERS_DUE, TUNNEL, TUNNEL_DUE, WINDOW,
     SendingSide)
@@ -23,6 +24,7 @@ cdef class Connection(SendingSide):
     cdef Py_ssize_t first
     cdef int blank_lines
     cdef int interim
+    cdef Pattern pattern
     cdef double partial
 
     cpdef int start(self) except -1
@@ -32,6 +34,7 @@ cdef class Connection(SendingSide):
     cpdef bint reading(self) except -1
     cpdef double oldest_unfinished(self) except -1
     cdef Py_ssize_t on_head(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
+    cdef Py_ssize_t on_message(self, Message message, Block block, Py_ssize_t end) except -1
     cdef Py_ssize_t blank_line(self, bytearray buf, Py_ssize_t at, Py_ssize_t n) except -1
     cdef Py_ssize_t search(self, bytearray buf, Py_ssize_t at, Py_ssize_t n, Py_ssize_t most_line,
                            Py_ssize_t most) except -2

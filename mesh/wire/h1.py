@@ -21,6 +21,7 @@ from mesh.wire.codec import Handler, Stream
 from mesh.wire.errors import ConnectionError_, Malformed
 from mesh.wire.h1_chunks import Chunks
 from mesh.wire.h1_parse import Message
+from mesh.wire.h1_patterns import Patterns
 from mesh.wire.h1_sending import SendingSide
 from mesh.wire.hpack import Block
 from mesh.wire.limits import HEADER_LIST
@@ -28,6 +29,7 @@ from mesh.wire.limits import HEADER_LIST
 if not cython.compiled:
     from mesh.wire.codec import ABORTS, CLOSES
     from mesh.wire.h1_parse import REQUEST, RESPONSE, message_at, trailers_at
+    from mesh.wire.h1_patterns import BY_ROLE
     from mesh.wire.h1_sending import (
         CHUNKS_DUE,
         HEAD_DUE,
@@ -68,6 +70,7 @@ class Connection(SendingSide):
         self.lines: int = 0
         self.first: int = -1
         self.blank_lines: int = 0
+        self.pattern: Any = None  # of the last head
         self.interim: int = 0
         self.partial: float = 0.0
 
@@ -153,17 +156,35 @@ class Connection(SendingSide):
                     raise Malformed(502, "not an HTTP/1.1 response")
             elif LOWER[buf[at]] == 0:
                 return self.blank_line(buf, at, n)
+        block: Block
+        message: Message | None
+        role: cython.int = RESPONSE if self.client else REQUEST
+        patterns: Patterns = cython.cast(Patterns, BY_ROLE[role])
+        if self.searched == 0:
+            block = Block.__new__(Block)
+            message = patterns.match(self.pattern, buf, at, n, block)
+            if message is not None:
+                self.pattern = patterns.matched
+                block.head = message.head
+                self.blank_lines = 0
+                return self.on_message(message, block, patterns.matched.end)
         end: cython.Py_ssize_t = self.search(buf, at, n, MAX_LINE, MAX_LINE + MAX_SECTION)
         if end < 0:
             return at
         first: cython.Py_ssize_t = self.first if self.first < 0 else at + self.first
         self.searched = self.line = self.lines = self.blank_lines = 0
         self.first = -1
-        block: Block = Block.__new__(Block)
+        block = Block.__new__(Block)
+        message = message_at(role, buf, at, first, end - 2, block)
+        patterns.learn(buf, at, end - 2, message)
+        return self.on_message(message, block, end)
+
+    def on_message(self, message: Message, block: Block, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """A head is there; it ends before `end`."""
         if self.client:
-            self.on_response(message_at(RESPONSE, buf, at, first, end - 2, block), block)
+            self.on_response(message, block)
         else:
-            self.on_request(message_at(REQUEST, buf, at, first, end - 2, block), block)
+            self.on_request(message, block)
         return end
 
     def blank_line(self, buf: bytearray, at: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:

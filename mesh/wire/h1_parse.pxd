@@ -51,6 +51,7 @@ cdef int per_call_kind(bytearray buf, Py_ssize_t line, Py_ssize_t end) except -1
 cdef int set_per_call(Block block, int kind, bytearray buf, Py_ssize_t line, Py_ssize_t end) except -1
 cdef Head shared(list fields)
 cdef Message new_message(Section section, bint http10)
+cdef Message message_like(Message base, Head head)
 cdef Message read_request(bytearray buf, Py_ssize_t start, Py_ssize_t end)
 cdef int version_at(bytearray buf, Py_ssize_t at, Py_ssize_t end) except -2
 cdef list pseudo_fields(Section section, Message message, bytes method, bytes target)

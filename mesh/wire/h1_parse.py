@@ -263,6 +263,25 @@ def new_message(section: Section, http10: cython.bint) -> Message:
     return message
 
 
+def message_like(base: Message, head: Head) -> Message:
+    """The message that says of its content and its connection what `base` says, with another section."""
+    message: Message = Message.__new__(Message)
+    message.octets = b""
+    message.hash = 0
+    message.head = head
+    message.http10 = base.http10
+    message.persistent = base.persistent
+    message.chunked = base.chunked
+    message.length = base.length
+    message.expects = base.expects
+    message.tunnel = base.tunnel
+    message.key = base.key
+    message.switched = base.switched
+    message.keep_alive = base.keep_alive
+    message.forgets = base.forgets
+    return message
+
+
 # -- requests
 
 

@@ -26,10 +26,17 @@ cdef class Form:
     cdef readonly bint has_key
     cdef readonly bint has_accept
 
+cdef class Segments:
+    cdef Form form
+    cdef list parts
+    cdef list places
+
 cpdef Form form_of(Head head)
+cdef Segments segments_of(Head base, list fields, list places)
+cdef Form joined(Segments segments, Head head)
 cdef Form new_form(Head head)
 cdef str request_line(Form form, Head head)
-cdef int write_fields(Form form, Head head) except -1
+cdef int write_fields(Form form, Head head, list fields) except -1
 cdef Py_ssize_t put_text(Py_ssize_t at, bytes octets) except -1
 cdef Py_ssize_t put_line(Py_ssize_t at, bytes name, bytes value) except -1
 cpdef bytes refusal(int status)

@@ -83,12 +83,84 @@ class Form:
     has_accept: bool
 
 
+@cython.no_gc
+@cython.cclass
+class Segments:
+    """The text of sections that differ in their path and a few fields: `parts[i]` stands before the field at
+    `places[i]`, the last part at the end. `form`: of what they have in common."""
+
+    form: Form
+    parts: list[bytes]
+    places: list[int]
+
+
 def form_of(head: Head) -> Form:
     """The text of a section; never fails, see `Form.problem`."""
-    form: Form | None = cython.cast(Form, head.form)
-    if form is None:
+    known: object = head.form
+    form: Form
+    if known is None:
         form = new_form(head)
         head.form = form
+    elif isinstance(known, Segments):
+        form = joined(cython.cast(Segments, known), head)
+        head.form = form
+    else:
+        form = cython.cast(Form, known)
+    return form
+
+
+def segments_of(base: Head, fields: list[Any], places: list[Any]) -> Segments:
+    """The text of sections like `base` with `fields`, of which those at `places` differ."""
+    segments: Segments = Segments.__new__(Segments)
+    segments.form = form_of(base)
+    segments.places = places
+    segments.parts = []
+    scratch: Form = Form.__new__(Form)
+    scratch.kind = segments.form.kind
+    scratch.tunnel = segments.form.tunnel
+    scratch.protocol = None
+    begin: cython.Py_ssize_t = 0
+    cookies: list[Any] = [field for field in fields if field.name == b"cookie"]
+    for end in [*places, len(fields)]:
+        part: list[Any] = [field for field in fields[begin:end] if field.name != b"cookie"]
+        if end == len(fields):
+            part = part + cookies
+        write_fields(scratch, base, part)
+        segments.parts.append(scratch.lines)
+        begin = end + 1
+    return segments
+
+
+def joined(segments: Segments, head: Head) -> Form:
+    """The form of one of the sections that `segments` was made for."""
+    base: Form = segments.form
+    form: Form = Form.__new__(Form)
+    form.kind = base.kind
+    form.problem = base.problem
+    form.start = base.start
+    form.length = base.length
+    form.with_content = base.with_content
+    form.tunnel = base.tunnel
+    form.protocol = base.protocol
+    form.has_key = base.has_key
+    form.has_accept = base.has_accept
+    form.lines = b""
+    if form.kind == REQUEST:
+        form.problem = request_line(form, head)
+    if form.problem is not None:
+        return form
+    if not segments.places:
+        form.lines = segments.parts[0]
+        return form
+    at: cython.Py_ssize_t = 0
+    i: cython.Py_ssize_t = 0
+    place: cython.Py_ssize_t
+    field: Field
+    for place in segments.places:
+        field = cython.cast(Field, head.fields[place])
+        at = put_line(put_text(at, segments.parts[i]), field.name, field.value)
+        i += 1
+    form.lines = octets_of(TEXT, 0, put_text(at, segments.parts[i]))
     return form
 
 
@@ -110,7 +182,7 @@ def new_form(head: Head) -> Form:
         form.kind = TRAILERS
         form.problem = head.trailers_problem
     if form.problem is None:
-        write_fields(form, head)
+        write_fields(form, head, head.fields)
     return form
 
 
@@ -152,8 +224,8 @@ def request_line(form: Form, head: Head) -> str | None:
     return None
 
 
-def write_fields(form: Form, head: Head) -> cython.int:
-    """Set the lines of the fields."""
+def write_fields(form: Form, head: Head, fields: list[Any]) -> cython.int:
+    """Set the lines of some or all of the fields of `head`."""
     field: Field
     kind: cython.int
     at: cython.Py_ssize_t = 0
@@ -161,7 +233,7 @@ def write_fields(form: Form, head: Head) -> cython.int:
     if form.protocol is not None:
         at = put_line(at, b"upgrade", form.protocol)
         at = put_line(at, b"connection", b"upgrade")
-    for field in head.fields:
+    for field in fields:
         kind = field.ref.kind
         if form.kind == TRAILERS and field.name in FORBIDDEN_TRAILERS:
             continue

@@ -9,10 +9,10 @@ from typing import Any
 from h1_octets import random_requests, random_responses
 from h1_peer import Side, head, request, response
 
-from mesh.wire import h1, h1_chunks, h1_parse, h1_section, h1_sending, h1_syntax, h1_write, hpack, octets
+from mesh.wire import h1, h1_chunks, h1_parse, h1_patterns, h1_section, h1_sending, h1_syntax, h1_write, hpack, octets
 from mesh.wire.errors import WireError
 
-MODULES = (h1, h1_chunks, h1_parse, h1_section, h1_sending, h1_syntax, h1_write, hpack, octets)
+MODULES = (h1, h1_chunks, h1_parse, h1_patterns, h1_section, h1_sending, h1_syntax, h1_write, hpack, octets)
 CHAT = ((b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http"), (b":authority", b"a"),
         (b":path", b"/c"))
 REQUESTS = [request(), request(b"HEAD"), request(b"POST", b"/p", (b"content-length", b"3")), request(b"PUT"),

@@ -70,7 +70,7 @@ def test_nothing_of_it_stays_in_memory(name: str) -> None:
     gc.collect()
     before = alive()
     counts = [blocks() for _ in range(4 if name in UNCACHED else 1)]
-    assert (alive() - before).keys() <= {"Head", "Memo"}  # what the caches keep
+    assert (alive() - before).keys() <= {"Head", "Memo", "Pattern"}  # what the caches keep
     assert min(counts[1:], default=0) < counts[0] + 20, counts
 
 
