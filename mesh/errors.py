@@ -7,7 +7,7 @@ protobuf.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -21,7 +21,7 @@ class Fault(Enum):
 
 # gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 2, 3, 4, 5
-RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 12, 13, 14
+PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 7, 8, 9, 12, 13, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ NOT_DELIVERED = _reason("not_delivered", Fault.UPSTREAM, UNAVAILABLE, 503, False
                         "the callee's sidecar could not hand the request to its app")
 CONNECTION_LOST = _reason("upstream_connection_lost", Fault.UPSTREAM, UNAVAILABLE, 502, True,
                           "the connection to the endpoint broke while the request was in flight")
-RESET = _reason("upstream_reset", Fault.UPSTREAM, UNAVAILABLE, 502, True, "the endpoint reset the stream")
+RESET = _reason("upstream_reset", Fault.UPSTREAM, INTERNAL, 502, True, "the endpoint reset the stream")
+PER_TRY_TIMEOUT = _reason("per_try_timeout", Fault.UPSTREAM, DEADLINE_EXCEEDED, 504, True,
+                          "the endpoint did not begin its answer within timeout.per_try")
 UPSTREAM_PROTOCOL_ERROR = _reason("upstream_protocol_error", Fault.UPSTREAM, INTERNAL, 502, True,
                                   "the endpoint broke the HTTP/2 protocol")
 UPSTREAM_STATUS = _reason("upstream_status", Fault.UPSTREAM, UNAVAILABLE, 502, True,
@@ -109,6 +111,16 @@ RATE_LIMITED = _reason("rate_limited", Fault.CALLER, RESOURCE_EXHAUSTED, 429, Fa
                        "the caller is beyond the service's rate limit")
 HELD_BACK = _reason("held_back", Fault.CALLER, RESOURCE_EXHAUSTED, 429, False,
                     "the caller's address flooded this port, and too many of its requests wait")
+
+# A stream that was reset by code (RFC 9113, section 7), where gRPC means more by it than INTERNAL:
+# https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Errors".
+_RESETS = {7: replace(RESET, grpc_status=UNAVAILABLE), 8: replace(RESET, grpc_status=CANCELLED),
+           11: replace(RESET, grpc_status=RESOURCE_EXHAUSTED), 12: replace(RESET, grpc_status=PERMISSION_DENIED)}
+
+
+def reset_by(code: int) -> Reason:
+    """Return RESET with the gRPC status that a stream reset with `code` has for its caller."""
+    return _RESETS.get(code, RESET)
 
 
 class MeshError(Exception):

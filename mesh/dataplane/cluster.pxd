@@ -8,6 +8,7 @@ from mesh.dataplane.room cimport Room
 from mesh.dataplane.timers cimport Probe, TimerWheel
 from mesh.dataplane.upstream cimport Pool, UpstreamCall
 from mesh.resilience.budget cimport Budget
+from mesh.resilience.hedge cimport Hedging
 from mesh.wire.hpack cimport Head
 
 cdef class Cluster:
@@ -28,6 +29,11 @@ cdef class Cluster:
     cdef readonly Budget budget
     cdef readonly object retry
     cdef readonly object backoff
+    cdef readonly tuple idempotent_methods
+    cdef readonly Hedging hedging
+    cdef object resting
+    cdef readonly double per_try
+    cdef readonly bint watched
     cdef readonly int max_attempts
     cdef readonly Py_ssize_t replay_bytes
     cdef readonly double request_timeout
@@ -50,6 +56,8 @@ cdef class Cluster:
     cdef Node pick_for(self, Head head, unsigned long long key, list tried)
     cdef Node place(self, Head head, unsigned long long key, list tried)
     cdef Node choose(self, Head head, unsigned long long key, list tried)
+    cdef int rest(self, Node node, double seconds) except -1
+    cdef list avoided(self, list tried)
     cpdef int observe(self, Node node, double latency, bint ok) except -1
     cpdef int proved(self, Node node) except -1
     cdef bint textual(self, Node node, bint caller) except -1

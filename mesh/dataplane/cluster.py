@@ -31,6 +31,8 @@ from mesh.model import Endpoint, LimitsPolicy, Protocol, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
 from mesh.resilience.gradient import GradientLimit
+from mesh.resilience.hedge import Hedging
+from mesh.resilience.pushback import Resting
 from mesh.wire.hpack import Head
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class Cluster:
         self.affinity: Any = None
         self.checker: Any = None
         self.on_verdicts: Any = None
+        self.hedging: Any = None
+        self.resting: Any = None
         self._configure(Service(name), None)
 
     def known(self) -> cython.bint:
@@ -93,7 +97,12 @@ class Cluster:
         self.retry = retry
         self.max_attempts = retry.max_attempts
         self.replay_bytes = retry.replay_bytes
+        self.idempotent_methods = retry.idempotent_methods
         self.request_timeout = service.timeout.request
+        self.per_try = service.timeout.per_try
+        if before is None or before.retry.hedge != retry.hedge:
+            self.hedging = Hedging(retry.hedge) if retry.hedge.percentile > 0 else None
+        self.watched = self.per_try > 0 or self.hedging is not None
         self.connect_timeout = service.timeout.connect
         self.is_grpc = service.protocol is Protocol.GRPC
         if before is not None and before.protocol is not service.protocol:
@@ -229,12 +238,16 @@ class Cluster:
 
     def pick(self, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
         """The endpoint for the next attempt; `why` then says how it was picked."""
+        if self.resting is not None:
+            tried = self.avoided(tried)
         node: Node | None = self.balancer.pick(key, self.hub.now, tried)
         self.why = self.balancer.why
         return node
 
     def pick_for(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
         """As `pick`, for a request that may say itself where it belongs; only where there is an `affinity`."""
+        if self.resting is not None:
+            tried = self.avoided(tried)
         node: Node | None = self.affinity.pick(head, key, self.hub.now, tried)
         self.why = self.balancer.why
         return node
@@ -257,6 +270,20 @@ class Cluster:
         if self.affinity is None:
             return self.pick(key, tried)
         return self.pick_for(head, key, tried)
+
+    def rest(self, node: Node, seconds: cython.double) -> cython.int:
+        """`node` asked to be left alone for so long: others go before it until then."""
+        if self.resting is None:
+            self.resting = Resting()
+        self.resting.add(node, seconds, self.hub.now)
+        return 0
+
+    def avoided(self, tried: list[Any] | None) -> list[Any] | None:
+        """Whom a pick is to avoid: those tried, and those that rest."""
+        tried = self.resting.beside(tried, self.hub.now)
+        if not self.resting:
+            self.resting = None
+        return tried
 
     def observe(self, node: Node, latency: cython.double, ok: cython.bint) -> cython.int:
         """An attempt has ended, `latency` seconds after it was sent; `ok` False: the endpoint is to blame. For

@@ -18,6 +18,7 @@ cdef class Entry:
     cdef public long long requests
     cdef public long long failures
     cdef public long long retries
+    cdef public long long hedges
     cdef public long active
     cdef readonly bint watched
     cdef readonly Tallies tallies
@@ -25,7 +26,7 @@ cdef class Entry:
     cdef Cluster cluster_for(self, Head head)
     cdef Record begin_record(self, Block block, str source, bint textual)
     cdef Record begin_attempt_record(self, Record whole, str why)
-    cdef bytes call_fields(self, Record record, double left, bint textual)
-    cdef bytes call_lines(self, Record record, double left)
+    cdef bytes call_fields(self, Record record, double left, int attempts, bint textual)
+    cdef bytes call_lines(self, Record record, double left, int attempts)
     cdef int add_record(self, Record record, object reason) except -1
     cdef int see(self, Record record) except -1

@@ -16,6 +16,7 @@ from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record, Recorder
 from mesh.dataplane.tally import Tallies
+from mesh.wire.chain import LINES, LITERALS, MEMBERS, put_member
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
 from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_traceparent
@@ -23,6 +24,10 @@ from mesh.wire.tracecontext import TraceParent, format_traceparent, parse_tracep
 _TRACEPARENT = cython.declare(bytes, b"\x00\x0btraceparent\x37")  # a literal of 55 bytes, not indexed (RFC 7541, 6.2.2)
 # The same for grpc-timeout, by the length of the value: at most 8 digits and a unit.
 _GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for n in range(16)])
+# The attempts left to those further down, by their number: the header, and a tracestate that says nothing else.
+_ATTEMPTS = cython.declare(list, LITERALS)
+_ATTEMPTS_LINES = cython.declare(list, LINES)
+_ATTEMPTS_STATE = cython.declare(list, [literal(b"tracestate", member) for member in MEMBERS])
 
 
 class Entry:
@@ -46,6 +51,7 @@ class Entry:
         self.requests = 0
         self.failures = 0
         self.retries = 0
+        self.hedges = 0
         self.active = 0
         self.watched = False
         self.tallies: Any = None
@@ -121,17 +127,24 @@ class Entry:
         record.whole = whole
         return record
 
-    def call_fields(self, record: Record, left: cython.double, textual: cython.bint) -> bytes:
+    def call_fields(self, record: Record, left: cython.double, attempts: cython.int, textual: cython.bint) -> bytes:
         """The encoded header fields that are new with every call: our span as the parent, and the time left in seconds.
 
-        `left` 0: no deadline to pass on. As HPACK they are literals that change no table, at the end of the block, so
-        that what stands before them stays the same from call to call; `textual`, lines of HTTP/1.1.
+        `left` 0: no deadline to pass on. `attempts` 0: nothing to say of them (`mesh.wire.chain`). As HPACK they are
+        literals that change no table, at the end of the block, so that what stands before them stays the same from call
+        to call; `textual`, lines of HTTP/1.1.
         """
         if textual:
-            return self.call_lines(record, left)
+            return self.call_lines(record, left, attempts)
         parts: list[bytes] = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                         record.trace_flags)]
-        if record.tracestate:
+        if attempts > 0:
+            parts.insert(0, _ATTEMPTS[attempts])
+            if record.tracestate:
+                parts.append(literal(b"tracestate", put_member(record.tracestate, attempts)))
+            else:
+                parts.append(_ATTEMPTS_STATE[attempts])
+        elif record.tracestate:
             parts.append(literal(b"tracestate", record.tracestate))
         if left > 0:
             value: bytes = format_timeout(left)
@@ -139,11 +152,14 @@ class Entry:
             parts.append(value)
         return b"".join(parts)
 
-    def call_lines(self, record: Record, left: cython.double) -> bytes:
+    def call_lines(self, record: Record, left: cython.double, attempts: cython.int) -> bytes:
         """`call_fields` as lines of HTTP/1.1."""
         lines: bytes = b"traceparent: " + format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                               record.trace_flags) + b"\r\n"
-        if record.tracestate:
+        if attempts > 0:
+            lines = (_ATTEMPTS_LINES[attempts] + lines + b"tracestate: " + put_member(record.tracestate, attempts)
+                     + b"\r\n")
+        elif record.tracestate:
             lines = lines + b"tracestate: " + record.tracestate + b"\r\n"
         if left > 0:
             lines = lines + b"grpc-timeout: " + format_timeout(left) + b"\r\n"
@@ -194,4 +210,5 @@ class Entry:
             self.see(record)
 
     def statistics(self) -> dict[str, int]:
-        return {"requests": self.requests, "active": self.active, "failures": self.failures, "retries": self.retries}
+        return {"requests": self.requests, "active": self.active, "failures": self.failures, "retries": self.retries,
+                "hedges": self.hedges}

@@ -38,6 +38,7 @@ cdef class Relay(UpstreamCall):
     cdef ReplayBuffer replay
     cdef object flow(self)
     cdef int answered(self) except -1
+    cdef int request_complete(self) except -1
     cdef int unreadable(self) except -1
     cdef int drop_response(self) except -1
     cdef int on_request_data(self, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1

@@ -72,6 +72,10 @@ class Relay(UpstreamCall):
         """The last byte of the answer has been handed to the caller's connection."""
         return 0
 
+    def request_complete(self) -> cython.int:
+        """The last byte of the request is here."""
+        return 0
+
     def unreadable(self) -> cython.int:
         """More waits for the caller than may."""
         return 0
@@ -84,6 +88,7 @@ class Relay(UpstreamCall):
         self.request_bytes += n
         if end:
             self.request_ended = True
+            self.request_complete()
         if self.response_ended:  # the answer is complete: what still comes is of no use
             self.down.conn.release(self.down_stream, credit)
             return 0
@@ -138,6 +143,7 @@ class Relay(UpstreamCall):
     def on_request_trailers(self, block: Block) -> cython.int:
         self.trailers = block
         self.request_ended = True
+        self.request_complete()
         if self.state == OPEN:
             self.pump_request()
         return 0

@@ -55,7 +55,10 @@ FULL = Verdict(False, "the service is at its limit")
 NO_OTHER = Verdict(False, "no endpoint to try")
 OVERLOAD = Verdict(False, "the sidecar is overloaded")
 CODE_NOT_LISTED = Verdict(False, "the status is not in retry.codes")
+STATUS_NOT_LISTED = Verdict(False, "the status is not in retry.statuses")
 MAY_HAVE_RUN = Verdict(False, "the app may have run it, and it is not declared idempotent")
+OWNED_ABOVE = Verdict(False, "the app may have run it, and a caller further up repeats it")
+CHAIN_USED = Verdict(False, "all attempts of the chain of calls used")
 NOT_SENT = Verdict(True, "not sent")
 REFUSED_DELIVERY = Verdict(True, "not delivered")
 KEYED = Verdict(True, "idempotency-key")
@@ -63,26 +66,29 @@ IDEMPOTENT = Verdict(True, "idempotent method")
 
 
 def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int, method: bytes, path: bytes,
-                 idempotency_key: bool, attempt: int, replayable: bool, committed: bool) -> Verdict:
+                 idempotency_key: bool, attempt: int, replayable: bool, committed: bool, http_status: int = 0,
+                 inherited: int = 0) -> Verdict:
     """Return whether a request whose attempt ended may be tried again, and why.
 
     `reason`: why the mesh calls the attempt failed; None for a response that is judged by its status alone.
-    `grpc_status`: of the endpoint's response, -1 where it sent none. An HTTP response that is no gRPC counts with the
-    code that gRPC maps its status to, or with -1 (never repeated). `attempt`: the one that ended, 1 is the first.
-    `replayable`: all the body's bytes so far are still there. `committed`: response headers went to the caller.
+    `grpc_status`: of the endpoint's response, -1 where it sent none. `http_status`: of its response to a request that
+    is no gRPC, else 0. `attempt`: the one that ended, 1 is the first. `replayable`: all the body's bytes so far are
+    still there. `committed`: response headers went to the caller. `inherited`: the attempts that a caller further up
+    the chain of calls leaves, this hop's first included; 0: there is none that would repeat what may have run.
 
     The rules, of which the first that fits decides; `proto/mesh/v1/service.proto` is their specification:
     1. no failure, or a response that has begun: no;
     2. the caller's doing, our own shutdown, a passed deadline, no endpoint to go to, our own overload: no;
     3. attempts used up, or the body is gone: no;
     4. a response with a status (also one by which the callee's sidecar says that it did not deliver): only if the
-       status is in `policy.codes`, for a callee that says RESOURCE_EXHAUSTED does not mean "again";
+       status is in `policy.codes` (gRPC) or `policy.statuses` (503 always, if it was not delivered), for a callee that
+       says RESOURCE_EXHAUSTED does not mean "again";
     5. what never reached the app: yes, whatever the method;
-    6. what may have reached it: only with an idempotency key, an HTTP method that is idempotent (RFC 9110, section
-       9.2.2; gRPC always uses POST), or a path declared idempotent.
+    6. what may have reached it: not where a caller further up does it; else only with an idempotency key, an HTTP
+       method that is idempotent (RFC 9110, section 9.2.2; gRPC always uses POST), or a path declared idempotent.
     """
     answered = reason is None or reason is UPSTREAM_STATUS
-    if reason is None and grpc_status <= 0:
+    if reason is None and grpc_status <= 0 and http_status < 400:
         return NO_FAILURE
     if committed:
         return COMMITTED
@@ -94,15 +100,29 @@ def retry_reason(policy: RetryPolicy, *, reason: Reason | None, grpc_status: int
             return final
     if attempt >= policy.max_attempts:
         return ATTEMPTS_USED
+    if 0 < inherited <= attempt:
+        return CHAIN_USED
     if not replayable:
         return TOO_LARGE
-    if ((answered or (reason is NOT_DELIVERED and grpc_status >= 0))
+    undelivered = reason is NOT_DELIVERED
+    if http_status > 0:
+        if (answered or undelivered) and http_status not in policy.statuses and not (
+                undelivered and http_status == NOT_DELIVERED.http_status):
+            return STATUS_NOT_LISTED
+    elif ((answered or (undelivered and grpc_status >= 0))
             and (not 0 <= grpc_status < len(STATUS_NAMES) or STATUS_NAMES[grpc_status] not in policy.codes)):
         return CODE_NOT_LISTED
-    if reason is NOT_DELIVERED:
+    if undelivered:
         return REFUSED_DELIVERY
     if reason is not None and not reason.sent_anything:
         return NOT_SENT
+    if inherited:
+        return OWNED_ABOVE
+    return repeatable(policy, method, path, idempotency_key)
+
+
+def repeatable(policy: RetryPolicy, method: bytes, path: bytes, idempotency_key: bool) -> Verdict:
+    """Return whether a request may be run twice, and why."""
     if idempotency_key:
         return KEYED
     if method in IDEMPOTENT_METHODS or is_idempotent(policy.idempotent_methods, path):

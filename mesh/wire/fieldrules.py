@@ -31,19 +31,20 @@ CONTENT_LENGTH: int = 13
 IDEMPOTENCY_KEY: int = 14
 NOT_DELIVERED: int = 15
 REASON: int = 16
-HOST: int = 17
-TE: int = 18
+ATTEMPTS: int = 17
+HOST: int = 18
+TE: int = 19
 # What only HTTP/1.1 asks about.
-CONNECTION: int = 19
-KEEP_ALIVE: int = 20
-PROXY_CONNECTION: int = 21
-TRANSFER_ENCODING: int = 22
-UPGRADE: int = 23
-HTTP2_SETTINGS: int = 24
-EXPECT: int = 25
-COOKIE: int = 26
-WEBSOCKET_KEY: int = 27
-WEBSOCKET_ACCEPT: int = 28
+CONNECTION: int = 20
+KEEP_ALIVE: int = 21
+PROXY_CONNECTION: int = 22
+TRANSFER_ENCODING: int = 23
+UPGRADE: int = 24
+HTTP2_SETTINGS: int = 25
+EXPECT: int = 26
+COOKIE: int = 27
+WEBSOCKET_KEY: int = 28
+WEBSOCKET_ACCEPT: int = 29
 
 KINDS: dict[bytes, int] = {
     b":method": METHOD,
@@ -62,6 +63,7 @@ KINDS: dict[bytes, int] = {
     b"idempotency-key": IDEMPOTENCY_KEY,
     b"mesh-not-delivered": NOT_DELIVERED,
     b"mesh-reason": REASON,
+    b"mesh-attempts": ATTEMPTS,
     b"host": HOST,
     b"te": TE,
     b"connection": CONNECTION,

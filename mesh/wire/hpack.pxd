@@ -1,5 +1,5 @@
 from mesh.wire.fieldrules cimport (
-    AUTHORITY, CONTENT_LENGTH, CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, HOST, IDEMPOTENCY_KEY, METHOD,
+    ATTEMPTS, AUTHORITY, CONTENT_LENGTH, CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, HOST, IDEMPOTENCY_KEY, METHOD,
     NOT_DELIVERED, OTHER, PATH, PROTOCOL, REASON, SCHEME, STATUS, TRACEPARENT, digits, value_problem)
 from mesh.wire.blockmemo cimport MAX_MEMO, memorise, recall, skim
 from mesh.wire.fields cimport (
@@ -30,6 +30,7 @@ cdef class Head:
     cdef readonly long long content_length
     cdef readonly bint idempotency_key
     cdef readonly bint not_delivered
+    cdef readonly int attempts
     cdef readonly bytes reason
     cdef readonly str request_problem
     cdef readonly str response_problem
@@ -83,5 +84,6 @@ cdef class Encoder:
 cdef bytes encode_fields(list fields)
 cdef Head new_head(list fields)
 cdef Head head_of(list fields, Py_ssize_t n, unsigned long long h)
+cdef int fewer(int one, long long other) except -1
 cpdef Head make_head(object pairs)
 cpdef bytes literal(bytes name, bytes value)

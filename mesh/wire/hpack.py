@@ -27,6 +27,7 @@ from mesh.wire.fields import Field, Name
 if not cython.compiled:
     from mesh.wire.blockmemo import MAX_MEMO, memorise, recall, skim
     from mesh.wire.fieldrules import (
+        ATTEMPTS,
         AUTHORITY,
         CONTENT_LENGTH,
         CONTENT_TYPE,
@@ -76,8 +77,8 @@ class Head:
     on it.
 
     The three `…_problem` say why the section is malformed as a request, a response (interim ones too) or a trailer
-    section. `size` is the header list's (RFC 9113, section 6.5.2). `status` 0, `grpc_status` and `content_length` -1,
-    None: not there.
+    section. `size` is the header list's (RFC 9113, section 6.5.2). `status` and `attempts` 0, `grpc_status` and
+    `content_length` -1, None: not there.
     """
 
     fields: list[Field]
@@ -94,6 +95,7 @@ class Head:
     content_length: int
     idempotency_key: bool
     not_delivered: bool
+    attempts: int
     reason: bytes | None
     request_problem: str | None
     response_problem: str | None
@@ -159,6 +161,8 @@ class Head:
                 self.not_delivered = True
             elif kind == REASON:
                 self.reason = value
+            elif kind == ATTEMPTS:
+                self.attempts = fewer(self.attempts, digits(value, 2))
             elif kind == HOST:
                 if host is not None and problem is None:
                     problem = "host twice"
@@ -210,8 +214,7 @@ class Block:
         if kind == GRPC_TIMEOUT:
             self.grpc_timeout = value
         elif kind == TRACEPARENT:
-            # Two of them are as good as a malformed one.
-            self.traceparent = value if self.traceparent is None else b""
+            self.traceparent = value if self.traceparent is None else b""  # two are as good as a malformed one
         elif self.tracestate is None:
             self.tracestate = value
         else:
@@ -532,14 +535,12 @@ def new_head(fields: list[Any]) -> Head:
     """A section of these fields, judged."""
     head: Head = Head.__new__(Head)
     head.fields = fields
-    head.size = head.status = 0
+    head.size = head.status = head.attempts = 0
     head.method = head.scheme = head.authority = head.path = head.protocol = None
     head.is_grpc = head.idempotency_key = head.not_delivered = False
-    head.grpc_status = -1
-    head.content_length = -1
-    head.grpc_message = head.reason = None
+    head.grpc_status = head.content_length = -1
     head.request_problem = head.response_problem = head.trailers_problem = None
-    head.form = head.dropped_names = head.dropped = None
+    head.grpc_message = head.reason = head.form = head.dropped_names = head.dropped = None
     head.encoded = b""
     head.hash = 0
     head.examine()
@@ -572,6 +573,11 @@ def head_of(fields: list[Any], n: cython.Py_ssize_t, h: cython.ulonglong) -> Hea
         HEADS[slot + 1] = HEADS[slot]
         HEADS[slot] = head
     return head
+
+
+def fewer(one: cython.int, other: cython.longlong) -> cython.int:
+    """The lower of two numbers of attempts (`mesh.wire.chain`); one outside 1..10 says nothing, and neither is 0."""
+    return one if other < 1 or other > 10 or 0 < one < other else other
 
 
 def make_head(pairs: Sequence[tuple[bytes, bytes]]) -> Head:

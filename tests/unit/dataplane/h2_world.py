@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -214,11 +215,27 @@ def listening(host: str = "127.0.0.1") -> socket.socket:
     return sock
 
 
+class Clock:
+    """A clock that stands still until it is moved, or let go at the end of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._since: float | None = None
+
+    def __call__(self) -> float:
+        return self.now if self._since is None else self.now + time.monotonic() - self._since
+
+    def run(self) -> None:
+        self._since = time.monotonic()
+
+
 class World:
     """Our proxy in one direction: `peer` calls it, it calls the upstreams."""
 
-    def __init__(self, kind: int = CLIENT, parent_based: bool = True, root_always: bool = True) -> None:
-        self.hub = Hub(asyncio.get_running_loop(), Rng(7), Recorder(1000))
+    def __init__(self, kind: int = CLIENT, parent_based: bool = True, root_always: bool = True,
+                 clock: Clock | None = None) -> None:
+        self.clock = clock
+        self.hub = Hub(asyncio.get_running_loop(), Rng(7), Recorder(1000), clock)
         self.cluster = Cluster(self.hub, "cart")
         self.entry = Entry(self.hub, kind, self.cluster, None, True, parent_based, root_always, 0)
         self.acceptor = HttpAcceptor(self.hub, self.entry)
@@ -266,6 +283,8 @@ async def world(*scripts: Callable[[Call], object] | Upstream | None, service: S
     made.port.start()
     try:
         yield made
+        if made.clock is not None:
+            made.clock.run()
         await until(made.idle, "an idle proxy")
     finally:
         made.port.close()

@@ -58,7 +58,7 @@ def test_counts() -> None:
             for _ in range(3):
                 await answered(client.request(GRPC))
             await until(w.idle)
-            assert w.entry.statistics() == {"requests": 3, "active": 0, "failures": 0, "retries": 0}
+            assert w.entry.statistics() == {"requests": 3, "active": 0, "failures": 0, "retries": 0, "hedges": 0}
 
     run(main)
 

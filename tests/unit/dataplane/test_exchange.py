@@ -137,7 +137,7 @@ def test_what_may_have_run_is_repeated_only_when_that_is_safe(headers: Any, decl
             call = await answered((await w.client()).request(headers))
             assert len(w.upstreams[1].calls) == int(repeated)
             if not repeated:
-                assert call.headers["grpc-status"] == "14"
+                assert call.headers["grpc-status"] == "13"
                 assert call.headers["mesh-reason"] == "upstream_reset"
 
     run(main)
@@ -362,7 +362,7 @@ def test_failure_after_the_answer_has_begun_ends_it_with_a_status() -> None:
 
         async with world(half, echo, service=cart()) as w:
             call = await answered((await w.client()).request([*GRPC, KEY]))
-            assert call.trailers["grpc-status"] == "14"
+            assert call.trailers["grpc-status"] == "13"
             assert call.trailers["mesh-reason"] == "upstream_reset"
             assert w.upstreams[1].calls == []
 
