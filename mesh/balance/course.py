@@ -27,7 +27,7 @@ class Course:
     `due`: instant of the next check. While the last result contradicts the verdict the next follows after
     `fast_interval` (HAProxy's fastinter). The first interval is cut short at random, so that endpoints that came
     together are not checked together for ever; each is then longer or shorter by up to `jitter`. `since`: when the
-    state began; `reason`: of the last failure.
+    state began; `reason`: of the last failure; `verdict_reason`: of the one that made it FAILING.
     """
 
     def __init__(self, policy: HealthPolicy, now: float) -> None:
@@ -36,6 +36,7 @@ class Course:
         self.since = now
         self.due = now
         self.reason = ""
+        self.verdict_reason = ""
         self._against = 0
 
     def on_result(self, ok: bool, reason: str, now: float, rng: Rng) -> bool:
@@ -52,6 +53,7 @@ class Course:
             if first or self._against >= (self.policy.rise if ok else self.policy.fall):
                 self.state = result
                 self.since = now
+                self.verdict_reason = reason
                 self._against = 0
                 changed = True
         wait = self.policy.between if self._against else self.policy.interval

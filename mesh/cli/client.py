@@ -18,12 +18,13 @@ import grpc
 
 from mesh.cli.settings import Settings
 from mesh.errors import MeshError
-from mesh.v1 import registry_pb2_grpc, trace_pb2_grpc
+from mesh.v1 import health_pb2_grpc, registry_pb2_grpc, trace_pb2_grpc
 
 # Listings of a large registry and long traces; sent by our own control plane.
 MAX_MESSAGE = 64 << 20
 _STUBS: dict[str, Any] = {"registry": registry_pb2_grpc.RegistryServiceStub,
-                          "traces": trace_pb2_grpc.TraceQueryServiceStub}
+                          "traces": trace_pb2_grpc.TraceQueryServiceStub,
+                          "health": health_pb2_grpc.HealthServiceStub}
 # What is wrong with the request, not with the control plane.
 _WRONG_INPUT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS,
                 grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.OUT_OF_RANGE)
@@ -38,7 +39,7 @@ class CallFailed(MeshError):
 
 
 def call(settings: Settings, service: str, method: str, request: Any) -> Any:
-    """Return the answer of `method` of the "registry" or "traces" service; raises CallFailed."""
+    """Return the answer of `method` of the "registry", "traces" or "health" service; raises CallFailed."""
     addresses = settings.addresses
     for address in addresses:
         with _channel(str(address)) as channel:

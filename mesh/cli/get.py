@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from mesh.cli.settings import Settings, common
 from mesh.model import Endpoint, Health, Service
 from mesh.resource.convert import endpoint_from_proto, service_from_proto
 from mesh.resource.documents import endpoint_to_document, service_to_document
-from mesh.v1 import endpoint_pb2, registry_pb2
+from mesh.v1 import endpoint_pb2, health_pb2, registry_pb2
 
 _COLOURS = {Health.HEALTHY: "green", Health.DRAINING: "yellow", Health.UNHEALTHY: "red"}
 
@@ -74,24 +75,91 @@ _ENDPOINT_COLUMNS = ["SERVICE", "ENDPOINT", "ADDRESS", "WEIGHT", "HEALTH", "LOCA
 Examples:
   mesh get endpoints
   mesh get endpoints cart --watch
-A weight with a star was set by hand (mesh weight).""")
+  mesh get endpoints cart --callers
+A weight with a star was set by hand (mesh weight). --callers: who of the sidecars that call SERVICE sees whom as down,
+and why.""")
 @click.argument("service", required=False, default="")
 @click.option("-w", "--watch", is_flag=True, help="Go on and print each change as it comes, until Ctrl-C.")
+@click.option("--callers", is_flag=True, help="Who sees whom as down: a column for each sidecar that calls SERVICE.")
 @common
 @click.pass_obj
-def endpoints(settings: Settings, service: str, watch: bool) -> None:
+def endpoints(settings: Settings, service: str, watch: bool, callers: bool) -> None:
     """The endpoints of SERVICE, or of all services."""
+    if callers and (watch or not service):
+        raise click.UsageError("--callers needs a SERVICE" if not service else "--callers does not go with --watch")
     if watch:
         _watch(settings, service)
         return
     listed = call(settings, "registry", "ListEndpoints", registry_pb2.ListEndpointsRequest(service=service))
+    seen = call(settings, "health", "ListVerdicts", health_pb2.ListVerdictsRequest(service=service)).verdicts
     if settings.json:
-        print_json({"revision": listed.revision, "endpoints": [_endpoint_json(status) for status in listed.endpoints]})
+        found = {"revision": listed.revision,
+                 "endpoints": [_endpoint_json(status, _down(status, seen)) for status in listed.endpoints]}
+        print_json(found | {"callers": _callers(settings, service, seen)} if callers else found)
+        return
+    if callers:
+        _print_matrix(listed.endpoints, _callers(settings, service, seen), seen)
         return
     rows = [[*_endpoint_row(endpoint_from_proto(status.endpoint), status.weight_set), status.sidecar or "-",
-             format_ago(_seconds(status.last_heartbeat)) if status.HasField("last_heartbeat") else "-"]
+             format_ago(_seconds(status.last_heartbeat)) if status.HasField("last_heartbeat") else "-",
+             _down_cell(_down(status, seen))]
             for status in listed.endpoints]
-    print_table([*_ENDPOINT_COLUMNS, "SIDECAR", "HEARTBEAT"], rows, "no endpoints")
+    print_table([*_ENDPOINT_COLUMNS, "SIDECAR", "HEARTBEAT", "DOWN FOR"], rows, "no endpoints")
+
+
+_WORDS = {health_pb2.Verdict.KIND_EJECTED: "ejected", health_pb2.Verdict.KIND_CHECK_FAILED: "check_failed"}
+
+
+def _down(status: Any, seen: Sequence[Any]) -> list[Any]:
+    """Who sees this endpoint as down."""
+    name = f"{status.endpoint.service}/{status.endpoint.name}"
+    return [each for each in seen if each.verdict.endpoint == name]
+
+
+def _down_cell(down: list[Any]) -> Cell:
+    sidecars = list(dict.fromkeys(each.sidecar for each in down))
+    if not sidecars:
+        return "-"
+    shown = ", ".join(sidecars[:3]) + (f" and {len(sidecars) - 3} more" if len(sidecars) > 3 else "")
+    return f"{shown}: {down[0].verdict.reason}", "red"
+
+
+def _callers(settings: Settings, service: str, seen: Sequence[Any]) -> list[str]:
+    """The sidecars that are connected and subscribe to the service, and all that have a verdict. The service's own
+    subscribe to it too, and are left out unless they have one."""
+    listed = call(settings, "registry", "ListSidecars", registry_pb2.ListSidecarsRequest())
+    found = {item.id for item in listed.sidecars if item.connected and f"endpoint/{service}/*" in item.subscriptions
+             and not item.id.startswith(f"{service}/")}
+    return sorted(found | {each.sidecar for each in seen})
+
+
+def _print_matrix(statuses: Sequence[Any], callers: list[str], seen: Sequence[Any]) -> None:
+    """A row for each endpoint, a column for each caller; below it why."""
+    rows: list[list[Cell]] = []
+    for status in statuses:
+        row: list[Cell] = [status.endpoint.name]
+        for caller in callers:
+            kinds = [_WORDS.get(each.verdict.kind, "down") for each in _down(status, seen) if each.sidecar == caller]
+            row.append((", ".join(kinds), "red") if kinds else ("up", "green"))
+        rows.append(row)
+    print_table(["ENDPOINT", *callers], rows, "no endpoints")
+    if not callers:
+        click.echo("no callers")
+    now = time.time()
+    reasons: list[list[Cell]] = [
+        [each.sidecar, each.verdict.endpoint, _WORDS.get(each.verdict.kind, "down"),
+         format_ago(max(0.0, now - timestamp(each.verdict.since))), _until(each.verdict, now), each.verdict.reason]
+        for each in seen]
+    if reasons:
+        click.echo()
+        print_table(["CALLER", "ENDPOINT", "VERDICT", "SINCE", "UNTIL", "REASON"], reasons)
+
+
+def _until(verdict: Any, now: float) -> str:
+    if not verdict.HasField("until"):
+        return "its checks succeed"
+    left = timestamp(verdict.until) - now
+    return f"in {format_seconds(round(left))}" if left >= 0.5 else "a probe succeeds"
 
 
 def _endpoint_row(endpoint: Endpoint, weight_set: bool = False) -> list[Cell]:
@@ -101,10 +169,18 @@ def _endpoint_row(endpoint: Endpoint, weight_set: bool = False) -> list[Cell]:
             (endpoint.health.value, _COLOURS[endpoint.health]), locality or "-"]
 
 
-def _endpoint_json(status: Any) -> dict[str, Any]:
+def _verdict_json(each: Any) -> dict[str, Any]:
+    verdict = each.verdict
+    return {"caller": each.sidecar, "verdict": _WORDS.get(verdict.kind, "down"), "reason": verdict.reason,
+            "since": verdict.since.ToJsonString(),
+            "until": verdict.until.ToJsonString() if verdict.HasField("until") else None}
+
+
+def _endpoint_json(status: Any, down: list[Any]) -> dict[str, Any]:
     beat = _seconds(status.last_heartbeat) if status.HasField("last_heartbeat") else None
     return {**endpoint_to_document(endpoint_from_proto(status.endpoint)),
-            "status": {"sidecar": status.sidecar or None, "last_heartbeat_s": beat, "weight_set": status.weight_set}}
+            "status": {"sidecar": status.sidecar or None, "last_heartbeat_s": beat, "weight_set": status.weight_set,
+                       "down_for": [_verdict_json(each) for each in down]}}
 
 
 def _watch(settings: Settings, service: str) -> None:

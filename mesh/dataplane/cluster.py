@@ -27,7 +27,8 @@ from mesh.dataplane.room import Room, part
 from mesh.dataplane.timers import Probe
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.dataplane.upstream_http1 import Http1Pool
-from mesh.model import Endpoint, LimitsPolicy, Protocol, Service
+from mesh.model import Endpoint, LimitsPolicy, Protocol, Service, Verdict, VerdictKind
+from mesh.model.health import MAX_REASON
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
 from mesh.resilience.gradient import GradientLimit
@@ -383,6 +384,26 @@ class Cluster:
                 "limits": {**self.room.statistics(), **(self.gate.statistics() if self.gate is not None else {})},
                 "endpoints": {node.endpoint.name: self._node_statistics(node) for node in self.nodes.nodes}}
 
+    def verdicts(self) -> list[Verdict]:
+        """What this sidecar has against endpoints now."""
+        found: list[Verdict] = []
+        now: cython.double = self.hub.touch()
+        node: Node
+        for node in self.nodes.nodes:
+            if node.out(now):
+                found.append(Verdict(node.resource, VerdictKind.EJECTED, one_line(node.ejected_why),
+                                     self._unix(node.ejected_at), self._unix(node.ejected_until)))
+            course = None if self.checker is None or not node.failing else self.checker.course(self, node)
+            if course is not None:
+                found.append(Verdict(node.resource, VerdictKind.CHECK_FAILED, one_line(course.verdict_reason),
+                                     self._unix(course.since)))
+        return found
+
+    def _unix(self, instant: cython.double) -> float:
+        """Seconds since the epoch, to the tenth, so that the same instant stays the same while clocks are adjusted."""
+        tenths: cython.longlong = round((self.hub.wall_ns() / 1e9 + instant - self.hub.now) * 10)
+        return float(tenths / 10.0)
+
     def _node_statistics(self, node: Node) -> dict[str, Any]:
         course = None if self.checker is None else self.checker.course(self, node)
         return {"in_flight": node.in_flight, "weight": node.weight, "eligible": bool(node.eligible(self.hub.now)),
@@ -390,3 +411,8 @@ class Cluster:
                 "ejected": node.ejected_why if node.out(self.hub.now) else None,
                 "check": None if course is None else course.state.value,
                 "check_failure": course.reason if course is not None and node.failing else None}
+
+
+def one_line(reason: str) -> str:
+    """`reason` as a verdict may have it."""
+    return reason.encode()[:MAX_REASON].decode("utf-8", "ignore").replace("\n", " ").replace("\r", " ")

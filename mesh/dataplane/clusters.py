@@ -16,7 +16,7 @@ from mesh.dataplane.checker import Checker
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.errors import InvalidResource
-from mesh.model import Endpoint, Service
+from mesh.model import Endpoint, Service, Verdict, VerdictKind
 from mesh.route.authority import service_of
 
 # A caller that makes names up must not fill the memory: what turned out not to exist is forgotten beyond this many.
@@ -129,6 +129,12 @@ class Clusters:
         for cluster in self._clusters.values():
             cluster.close()
         self._hub.flush()
+
+    def verdicts(self) -> dict[tuple[str, VerdictKind], Verdict]:
+        """What this sidecar has against endpoints now, of all services; what is newest first."""
+        found = [verdict for cluster in self._clusters.values() for verdict in cluster.verdicts()]
+        found.sort(key=lambda verdict: -verdict.since)
+        return {(verdict.endpoint, verdict.kind): verdict for verdict in found}
 
     def statistics(self) -> list[dict[str, Any]]:
         return [cluster.statistics() for cluster in self._clusters.values()]

@@ -23,6 +23,7 @@ from mesh.dataplane.tally import Tallies
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.client import DiscoveryClient
 from mesh.discovery.state import StateFile
+from mesh.discovery.verdicts import VerdictReporter
 from mesh.model import Locality
 from mesh.sidecar.admin import Admin
 from mesh.sidecar.config import SidecarConfig
@@ -45,6 +46,7 @@ _log = logging.getLogger("mesh.sidecar")
 # themselves.
 _FIRST_STATE = 3.0
 _FLUSH_SPANS = 2.0
+_TAKE_BACK = 1.0
 _FLUSH_LINES = 2.0
 # ... and, when another process is to go, until this one is registered.
 _REGISTERED = 3.0
@@ -77,7 +79,8 @@ class Sidecar:
         state = StateFile(config.state_dir, config.service, config.instance, worker)
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget,
                                  Caller(config.id, Locality(config.region, config.zone)),
-                                 Checker(self.hub, config.allow_check_commands))
+                                 Checker(self.hub, config.allow_check_commands), lambda: self.verdicts.changed())
+        self.verdicts = VerdictReporter(channel, self.id, self.clusters.verdicts, rng)
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
         self.log_records = Recorder(CAPACITY) if config.access_log else None
@@ -123,6 +126,7 @@ class Sidecar:
         # Its own service, whether it calls others or not: so that operators see every sidecar and what it holds.
         self.discovery.subscribe(self._config.service)
         self.discovery.start()
+        self.verdicts.start()
         if self.exporter is not None:
             self.exporter.start()
         if self.access_log is not None:
@@ -198,6 +202,7 @@ class Sidecar:
         left = self._config.drain_timeout - (loop.time() - started)
         await self.outbounds.drain(max(0.1, left))
         self.collector.stop()
+        await self.verdicts.close(_TAKE_BACK)
         await self.discovery.close()
         self.clusters.close()
         if self.exporter is not None:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from mesh.cli.group import invoke
-from mesh.v1 import registry_pb2, registry_pb2_grpc, trace_pb2, trace_pb2_grpc
+from mesh.v1 import health_pb2_grpc, registry_pb2, registry_pb2_grpc, trace_pb2, trace_pb2_grpc
 
 
 class Refuse(Exception):
@@ -60,6 +60,7 @@ def _server() -> Iterator[Plane]:
                                                             server)
     trace_pb2_grpc.add_TraceQueryServiceServicer_to_server(_servicer(trace_pb2_grpc.TraceQueryServiceServicer, plane),
                                                            server)
+    health_pb2_grpc.add_HealthServiceServicer_to_server(_servicer(health_pb2_grpc.HealthServiceServicer, plane), server)
     plane.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield plane

@@ -3,14 +3,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
-from mesh.v1 import endpoint_pb2, registry_pb2, service_pb2
+from mesh.v1 import endpoint_pb2, health_pb2, registry_pb2, service_pb2
 
 Mesh = Callable[..., Any]
+NOW = 1_700_000_000.0
 
 
 def endpoint(name: str, weight: int = 1, health: Any = endpoint_pb2.HEALTH_HEALTHY) -> Any:
@@ -30,6 +32,7 @@ def _registry(plane: Any) -> None:
         "ListServices": registry_pb2.ListServicesResponse(services=services, revision=5),
         "GetService": registry_pb2.GetServiceResponse(service=services[0], revision=5),
         "ListEndpoints": registry_pb2.ListEndpointsResponse(endpoints=statuses, revision=5),
+        "ListVerdicts": health_pb2.ListVerdictsResponse(),
     }
 
 
@@ -54,15 +57,67 @@ def test_a_service_that_does_not_exist(mesh: Mesh, plane: Any, refuse: Any) -> N
 
 def test_endpoints(mesh: Mesh, plane: Any) -> None:
     assert mesh("get", "endpoints", "cart").out.splitlines() == [
-        "SERVICE  ENDPOINT  ADDRESS          WEIGHT  HEALTH    LOCALITY  SIDECAR      HEARTBEAT",
-        "cart     cart-0    127.0.0.1:50051  3*      healthy   -         cart/cart-0  2s ago",
-        "cart     cart-1    [::1]:50051      1       draining  b         -            -"]
+        "SERVICE  ENDPOINT  ADDRESS          WEIGHT  HEALTH    LOCALITY  SIDECAR      HEARTBEAT  DOWN FOR",
+        "cart     cart-0    127.0.0.1:50051  3*      healthy   -         cart/cart-0  2s ago     -",
+        "cart     cart-1    [::1]:50051      1       draining  b         -            -          -"]
     assert plane.asked[0].service == "cart"
     listed = mesh("get", "endpoints", "-o", "json").json
     assert listed["endpoints"][0]["weight"] == 3
-    assert listed["endpoints"][0]["status"] == {"sidecar": "cart/cart-0", "last_heartbeat_s": 2.5, "weight_set": True}
+    assert listed["endpoints"][0]["status"] == {"sidecar": "cart/cart-0", "last_heartbeat_s": 2.5, "weight_set": True,
+                                                "down_for": []}
     assert listed["endpoints"][1]["health"] == "draining"
-    assert listed["endpoints"][1]["status"] == {"sidecar": None, "last_heartbeat_s": None, "weight_set": False}
+    assert listed["endpoints"][1]["status"] == {"sidecar": None, "last_heartbeat_s": None, "weight_set": False,
+                                                "down_for": []}
+
+
+def seen(sidecar: str, endpoint: str, kind: Any, reason: str, ago: float, left: float | None) -> Any:
+    now = NOW
+    verdict = health_pb2.Verdict(endpoint=endpoint, kind=kind, reason=reason)
+    verdict.since.FromMilliseconds(round((now - ago) * 1000))
+    if left is not None:
+        verdict.until.FromMilliseconds(round((now + left) * 1000))
+    return health_pb2.SeenVerdict(sidecar=sidecar, verdict=verdict)
+
+
+@pytest.fixture
+def _disagree(plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.cli.get.time", SimpleNamespace(time=lambda: NOW))
+    ejected, failed = health_pb2.Verdict.KIND_EJECTED, health_pb2.Verdict.KIND_CHECK_FAILED
+    plane.answers["ListVerdicts"] = health_pb2.ListVerdictsResponse(verdicts=[
+        seen("web/web-0", "cart/cart-0", failed, "HTTP status 503", 61.5, None),
+        seen("web/web-0", "cart/cart-0", ejected, "5 failures in a row", 10.5, 20.2),
+        seen("web/web-1", "cart/cart-0", ejected, "5 failures in a row", 5.5, -3.0)])
+    plane.answers["ListSidecars"] = registry_pb2.ListSidecarsResponse(sidecars=[
+        registry_pb2.SidecarStatus(id=name, connected=name != "web/web-9", subscriptions=["endpoint/cart/*"])
+        for name in ("cart/cart-0", "web/web-1", "shop/shop-0", "web/web-9")])
+
+
+@pytest.mark.usefixtures("_disagree")
+def test_endpoints_that_sidecars_see_as_down(mesh: Mesh) -> None:
+    lines = mesh("get", "endpoints", "cart").out.splitlines()
+    assert lines[1].endswith("  web/web-0, web/web-1: HTTP status 503")
+    assert lines[2].endswith("-")
+    down = mesh("get", "endpoints", "cart", "-o", "json").json["endpoints"][0]["status"]["down_for"]
+    assert [(each["caller"], each["verdict"], each["reason"], each["until"] is None) for each in down] == [
+        ("web/web-0", "check_failed", "HTTP status 503", True), ("web/web-0", "ejected", "5 failures in a row", False),
+        ("web/web-1", "ejected", "5 failures in a row", False)]
+
+
+@pytest.mark.usefixtures("_disagree")
+def test_the_matrix_of_callers(mesh: Mesh) -> None:
+    assert mesh("get", "endpoints", "cart", "--callers").out.splitlines() == [
+        "ENDPOINT  shop/shop-0  web/web-0              web/web-1",
+        "cart-0    up           check_failed, ejected  ejected",
+        "cart-1    up           up                     up",
+        "",
+        "CALLER     ENDPOINT     VERDICT       SINCE      UNTIL               REASON",
+        "web/web-0  cart/cart-0  check_failed  1m 1s ago  its checks succeed  HTTP status 503",
+        "web/web-0  cart/cart-0  ejected       10s ago    in 20s              5 failures in a row",
+        "web/web-1  cart/cart-0  ejected       5s ago     a probe succeeds    5 failures in a row"]
+    listed = mesh("get", "endpoints", "cart", "--callers", "-o", "json").json
+    assert listed["callers"] == ["shop/shop-0", "web/web-0", "web/web-1"]
+    assert "needs a SERVICE" in mesh("get", "endpoints", "--callers").err
+    assert "does not go with --watch" in mesh("get", "endpoints", "cart", "--callers", "--watch").err
 
 
 def test_nothing_to_list(mesh: Mesh, plane: Any) -> None:
