@@ -42,7 +42,7 @@ class World:
 
     def clock(self) -> float:
         self.ticks += 1
-        return self.ticks * 0.0004
+        return self.ticks * 0.00008
 
     def record(self, count: int) -> None:
         for _ in range(count):
