@@ -20,7 +20,7 @@ from mesh.balance.factory import check_policy
 from mesh.cli.output import Cell, format_seconds, print_json, print_table
 from mesh.cli.settings import Settings, common
 from mesh.errors import InvalidConfig, InvalidResource
-from mesh.model import Algorithm, BalancePolicy, Service
+from mesh.model import Algorithm, BalancePolicy, LimitsPolicy, Service
 from mesh.resource.documents import parse_duration
 from mesh.resource.files import load_documents, load_plain
 from mesh.simulate.play import play
@@ -215,6 +215,8 @@ def _from_file(path: str, wanted: str, name: str) -> Policy:
                             f"{path}: has {', '.join(service.name for service in services)}, none of them {wanted}; "
                             "say which with --service")
     _usable(path, found[0].balance)
+    if found[0].limits != LimitsPolicy():
+        click.echo(f"note: the limits in {path} are not simulated", err=True)
     return Policy(Path(path).stem, found[0])
 
 

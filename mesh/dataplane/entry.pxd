@@ -1,3 +1,4 @@
+from mesh.balance.ejection cimport to_blame
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.hub cimport Hub
 from mesh.dataplane.record cimport Record, Recorder
@@ -23,6 +24,8 @@ cdef class Entry:
     cdef readonly bint watched
     cdef readonly Tallies tallies
     cdef readonly Recorder log
+    cdef readonly Recorder decisions
+    cdef readonly unsigned long long sample
     cdef Cluster cluster_for(self, Head head)
     cdef Record begin_record(self, Block block, str source, bint textual)
     cdef Record begin_attempt_record(self, Record whole, str why)
@@ -30,3 +33,4 @@ cdef class Entry:
     cdef bytes call_lines(self, Record record, double left, int attempts)
     cdef int add_record(self, Record record, object reason) except -1
     cdef int see(self, Record record) except -1
+    cdef int decided(self, Record attempt, Record whole, str why, object reason) except -1

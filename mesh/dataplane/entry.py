@@ -12,10 +12,12 @@ from typing import Any
 
 import cython
 
+from mesh.balance.ejection import to_blame
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record, Recorder
 from mesh.dataplane.tally import Tallies
+from mesh.errors import UPSTREAM_STATUS
 from mesh.wire.chain import LINES, LITERALS, MEMBERS, put_member
 from mesh.wire.grpc import format_timeout
 from mesh.wire.hpack import Block, Head, literal
@@ -56,6 +58,13 @@ class Entry:
         self.watched = False
         self.tallies: Any = None
         self.log: Any = None
+        self.decisions: Any = None
+        self.sample = 0
+
+    def write_down(self, decisions: Recorder, ratio: cython.double) -> None:
+        """Give the attempts of `ratio` (0..1) of all requests to `decisions`, each as a record of its own."""
+        self.decisions = decisions
+        self.sample = int(ratio * (1 << 63))
 
     def watch(self, tallies: Tallies | None, log: Recorder | None) -> None:
         """Count every request in `tallies` and give its record to `log`, whether its trace is sampled or not."""
@@ -191,6 +200,31 @@ class Entry:
             self.tallies.add(record)
         if self.log is not None and record.kind != RETRY:
             self.log.add(record)
+        return 0
+
+    def decided(self, attempt: Record, whole: Record, why: str, reason: Any) -> cython.int:
+        """An attempt has its outcome: write it down, if its request is of the sample.
+
+        All attempts of a request are, or none. `attempt` may be `whole`, the record of the request, which goes on.
+        `reason` None: there was an answer.
+        """
+        if whole.span_id >> 1 >= self.sample:  # random, but for its last bit
+            return 0
+        record: Record = Record()
+        record.kind = RETRY
+        record.service = whole.service
+        record.endpoint = attempt.endpoint
+        record.attempt = attempt.attempt
+        record.why = why
+        record.start_ns = attempt.start_ns
+        record.end_ns = self.hub.wall_ns()
+        record.http_status = whole.http_status
+        record.grpc_status = whole.grpc_status
+        if reason is not None:
+            record.reason = reason.code
+        elif to_blame(whole.http_status, whole.grpc_status):
+            record.reason = UPSTREAM_STATUS.code
+        self.decisions.add(record)
         return 0
 
     def connection_recorder(self) -> Callable[[Record], None] | None:

@@ -295,6 +295,8 @@ class Exchange(Retrying):
             self.node = None
             node.end()
             self.tell(node, None, record)
+            if self.entry.decisions is not None:
+                self.entry.decided(self.attempt_record, record, self.cluster.why, None)
             if self.attempt_record is not record:
                 self.attempt_record.http_status = record.http_status
                 self.attempt_record.grpc_status = record.grpc_status

@@ -433,6 +433,8 @@ class Retrying(Attempt):
         node.end()
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
             self.tell(node, reason, self.record)
+        if reason is not None and self.entry.decisions is not None:
+            self.entry.decided(self.attempt_record, self.record, self.cluster.why, reason)
         if self.attempt_record is not self.record:
             self.entry.add_record(self.attempt_record, reason)
         return 0

@@ -41,8 +41,9 @@ def main(argv: list[str]) -> int:
         config = load(argv, os.environ)
         telemetry = telemetry_settings(os.environ, tuple((a.host, a.port) for a in config.control_plane))
         _check_open(config.ready_fd)
-        if config.access_log:
-            check_path("--access-log", config.access_log)
+        for option, path in (("--access-log", config.access_log), ("--decisions", config.decisions)):
+            if path:
+                check_path(option, path)
         predecessor = find(config) if config.takeover else None
         sockets = Sockets.bind(config, config.workers, predecessor.sockets if predecessor else ())
     except InvalidConfig as error:

@@ -66,6 +66,8 @@ class SidecarConfig:
     workers: int = 1
     spin: int = 0
     access_log: str = ""
+    decisions: str = ""
+    decisions_ratio: float = 1.0
     admin: Address | None = None
     allow_check_commands: bool = False
     log_level: str = "info"
@@ -159,6 +161,11 @@ OPTIONS: tuple[Option, ...] = (
            "is ready; without one, start as usual"),
     Option("access_log", "MESH_ACCESS_LOG", "operation", "FILE|-", values.path,
            "add one JSON line per request, connection or session that has ended; - is standard output (default: none)"),
+    Option("decisions", "MESH_DECISIONS", "operation", "FILE", values.path,
+           "record each attempt at an endpoint for `mesh simulate`, one JSON line each, 256 MiB at most "
+           "(default: none)"),
+    Option("decisions_ratio", "MESH_DECISIONS_RATIO", "operation", "RATIO", values.ratio,
+           "record the attempts of this part of all requests, above 0 and up to 1 (default: 1)"),
     Option("admin", "MESH_ADMIN", "operation", "[HOST:]PORT", values.listen,
            "serve /metrics, /healthz and /statistics here over HTTP (default: nowhere)"),
     Option("allow_check_commands", "", "operation", "", bool,
@@ -367,6 +374,8 @@ def to_argv(config: SidecarConfig) -> list[str]:
             argv.append(by_name[field.name].switch)
             continue
         for item in value if by_name[field.name].many else (value,):
-            shown = item.value if isinstance(item, Protocol) else f"{item:g}s" if isinstance(item, float) else item
+            shown: object = item.value if isinstance(item, Protocol) else item
+            if isinstance(item, float) and by_name[field.name].parse is not values.ratio:
+                shown = f"{item:g}s"
             argv += [by_name[field.name].switch, str(shown)]
     return argv

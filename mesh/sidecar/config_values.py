@@ -241,6 +241,17 @@ def whole(raw: object, high: int) -> int:
     return value
 
 
+def ratio(raw: object) -> float:
+    """Return a part of all, above 0."""
+    try:
+        value = math.nan if isinstance(raw, bool) else float(str(raw))
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ValueError(f"{raw!r} is no ratio above 0 and up to 1")
+    return value
+
+
 def duration(raw: object) -> float:
     """Return seconds: `30s`, `250ms`, `5m`, `1h`, or a bare number of seconds; raises ValueError."""
     match = None if isinstance(raw, bool) else _DURATION.fullmatch(str(raw).strip())

@@ -17,7 +17,7 @@ from mesh.dataplane.checker import Checker
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.record import Recorder
+from mesh.dataplane.record import CLIENT, Recorder
 from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tally import Tallies
 from mesh.dataplane.tasks import spawn
@@ -36,6 +36,7 @@ from mesh.sidecar.presence import Presence
 from mesh.sidecar.sockets import Sockets
 from mesh.telemetry.access_log import CAPACITY, LineLog, format_line
 from mesh.telemetry.appender import Appender
+from mesh.telemetry.decisions import LIMIT, format_decision
 from mesh.telemetry.encode import SpanEncoder
 from mesh.telemetry.exporter import Exporter
 from mesh.telemetry.settings import TelemetrySettings
@@ -86,6 +87,10 @@ class Sidecar:
         self.log_records = Recorder(CAPACITY) if config.access_log else None
         self.access_log = (LineLog(self.log_records, Appender(config.access_log), format_line)
                            if self.log_records is not None else None)
+        self.decisions_made = Recorder(CAPACITY) if config.decisions else None
+        self.decisions = (LineLog(self.decisions_made, Appender(config.decisions, LIMIT),
+                                  lambda record: format_decision(record, config.decisions_ratio))
+                          if self.decisions_made is not None else None)
         self.tallies = Tallies() if config.admin is not None else None
         self.phase = "starting"
         self.gather = self._own_statistics  # one of several workers asks its parent for those of all
@@ -117,6 +122,8 @@ class Sidecar:
         entry = Entry(self.hub, kind, cluster, router, self._telemetry.enabled, sampler.parent_based,
                       sampler.root_always, sampler.root_bound)
         entry.watch(self.tallies, self.log_records)
+        if self.decisions_made is not None and kind == CLIENT:
+            entry.write_down(self.decisions_made, self._config.decisions_ratio)
         return entry
 
     # -- the start
@@ -129,8 +136,9 @@ class Sidecar:
         self.verdicts.start()
         if self.exporter is not None:
             self.exporter.start()
-        if self.access_log is not None:
-            self.access_log.start()
+        for log in (self.access_log, self.decisions):
+            if log is not None:
+                log.start()
         names = self.outbounds.services()
         known = await asyncio.gather(*(self.discovery.wait_known(name, _FIRST_STATE) for name in names))
         missing = [name for name, is_known in zip(names, known, strict=True) if not is_known]
@@ -207,8 +215,9 @@ class Sidecar:
         self.clusters.close()
         if self.exporter is not None:
             await self.exporter.shutdown(_FLUSH_SPANS)
-        if self.access_log is not None:
-            await self.access_log.shutdown(_FLUSH_LINES)
+        for log in (self.access_log, self.decisions):
+            if log is not None:
+                await log.shutdown(_FLUSH_LINES)
         if self.admin_door is not None:
             self.admin_door.close()
         _log.info("drained")
@@ -232,6 +241,7 @@ class Sidecar:
             "endpoint_limits": dict(self.hub.counts),
             "spans": self.exporter.statistics()._asdict() if self.exporter else None,
             "access_log": self.access_log.statistics() if self.access_log else None,
+            "decisions": self.decisions.statistics() if self.decisions else None,
             "traffic": self.tallies.statistics() if self.tallies else None,
             "inbound": self.inbound.statistics() if self.inbound else None,
             "outbound": self.outbounds.statistics(),

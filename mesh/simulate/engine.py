@@ -7,9 +7,9 @@ scenario is written, how results are shown, files, the real clock.
 The model. Requests arrive at random (Poisson, unless told otherwise), each at the next caller in turn. A server takes
 as many at a time as it has workers, the others wait in the order of their arrival, without limit. The network takes no
 time; a call to a server that refuses fails after `refuse_after`. A failed attempt is repeated as the Service's policy
-has it: which outcomes, attempts, budget, backoff; `timeout.request` ends it. What a caller has given up a worker works
-off all the same, unless it was still waiting for one. All that is random comes from one seed, so a run can be repeated;
-times are seconds.
+has it: which outcomes, attempts, budget, backoff, hedges; `timeout.per_try` and `timeout.request` end it. What a caller
+has given up a worker works off all the same, unless it was still waiting for one. All that is random comes from one
+seed, so a run can be repeated; times are seconds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from math import ceil, log
 
 from mesh.balance import Balancer, Caller, Node, NodeSet, Outlier, Rng
-from mesh.errors import CONNECTION_LOST, DEADLINE, NO_ENDPOINTS, NO_HEALTHY_UPSTREAM
-from mesh.model import Endpoint, Service
+from mesh.errors import CONNECTION_LOST, DEADLINE, NO_ENDPOINTS, NO_HEALTHY_UPSTREAM, PER_TRY_TIMEOUT
+from mesh.model import Endpoint, Protocol, Service
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
-from mesh.resilience.classify import retry_reason
+from mesh.resilience.classify import repeatable, retry_reason
+from mesh.resilience.hedge import Hedging
 from mesh.simulate.server import REFUSALS, Answer, Server, State
 from mesh.simulate.times import constant, exponential
 
@@ -90,10 +91,13 @@ class _Caller:
         self.outlier = Outlier(service.outlier, self.nodes, rng)
         retry = service.retry
         self.budget = Budget(retry.budget_ratio, retry.budget_min_per_second, retry.budget_window)
+        self.hedging = Hedging(retry.hedge) if retry.hedge.percentile > 0 else None
 
 
 class _Request:
-    __slots__ = ("at", "attempt", "attempts", "caller", "key", "over", "tried")
+    """`attempt`: the current one; `hedge`: a copy beside it."""
+
+    __slots__ = ("at", "attempt", "attempts", "caller", "hedge", "key", "over", "tried")
 
     def __init__(self, at: float, caller: _Caller, key: int) -> None:
         self.at = at
@@ -101,6 +105,7 @@ class _Request:
         self.key = key
         self.attempts = 0
         self.attempt: _Attempt | None = None
+        self.hedge: _Attempt | None = None
         self.tried: list[Node] = []
         self.over = False
 
@@ -133,6 +138,8 @@ class Simulation:
         self.refuse_after = refuse_after
         self.arrivals = arrivals or self._poisson
         self.method = method
+        self.http = service.protocol in (Protocol.HTTP1, Protocol.HTTP2)
+        self.repeatable = repeatable(service.retry, method, b"/", False).retry
         self.now = 0.0
         self.result = Result()
         self.rng = Rng(seed)
@@ -240,16 +247,41 @@ class Simulation:
     def _send(self, request: _Request) -> None:
         if request.over:
             return
-        node = request.caller.balancer.pick(request.key, self.now, request.tried)
+        balancer, hedging = request.caller.balancer, request.caller.hedging
+        balancer.safe = self.repeatable and request.attempts < self.service.retry.max_attempts - 1
+        node = balancer.pick(request.key, self.now, request.tried)
         request.attempts += 1
         if node is None:
             self._end(request, "", (NO_HEALTHY_UPSTREAM if self._known else NO_ENDPOINTS).code)
             return
+        request.attempt = self._attempt(request, node)
+        if hedging is not None and self.repeatable and request.attempts == 1:
+            delay = hedging.delay(self.now)
+            if delay > 0:
+                self._at(self.now + delay, lambda: self._hedge(request))
+
+    def _hedge(self, request: _Request) -> None:
+        """The first answer takes long: send a copy elsewhere, where there is anybody and the budget allows it."""
+        if request.over or request.attempt is None or request.attempts > 1:
+            return
+        caller, first = request.caller, request.attempt.node
+        caller.balancer.safe = False
+        node = caller.balancer.pick(request.key, self.now, [first])
+        if node is None or node is first or not caller.budget.withdraw(self.now):
+            return
+        self.result.retries["hedge"] += 1
+        request.attempts += 1
+        request.hedge = self._attempt(request, node)
+
+    def _attempt(self, request: _Request, node: Node) -> _Attempt:
         name = node.endpoint.name
         self.result.attempts[name] += 1
         node.begin()
         server = self.servers[name]
-        attempt = request.attempt = _Attempt(request, node, server, self.now)
+        attempt = _Attempt(request, node, server, self.now)
+        if self.service.timeout.per_try > 0:
+            late = Answer(self.service.timeout.per_try, PER_TRY_TIMEOUT)
+            self._at(self.now + late.seconds, lambda: self._answered(attempt, late))
         refusal = REFUSALS.get(server.state)
         if refusal is not None:
             self._at(self.now + self.refuse_after, lambda: self._answered(attempt, refusal))
@@ -258,6 +290,7 @@ class Simulation:
         else:
             server.waiting.append(attempt)
         server.longest = max(server.longest, server.busy + len(server.waiting))
+        return attempt
 
     def _serve(self, attempt: _Attempt) -> None:
         server = attempt.server
@@ -296,7 +329,14 @@ class Simulation:
         request, node = attempt.request, attempt.node
         self._judge(attempt, answer.reason is None)
         if answer.reason is None:
+            if request.caller.hedging is not None:
+                request.caller.hedging.observe(self.now - attempt.sent_at, self.now)
+            self._drop(request)
             self._end(request, node.endpoint.name, "")
+        elif request.attempt is not None or request.hedge is not None:
+            request.attempt = request.attempt or request.hedge  # the other one goes on
+            request.hedge = None
+            request.tried.append(node)
         elif self._may_repeat(request, answer):
             request.tried.append(node)
             self._at(self.now + self.backoff.delay(request.attempts, self.rng), lambda: self._send(request))
@@ -304,7 +344,9 @@ class Simulation:
             self._end(request, node.endpoint.name, answer.reason.code)
 
     def _may_repeat(self, request: _Request, answer: Answer) -> bool:
-        verdict = retry_reason(self.service.retry, reason=answer.reason, grpc_status=answer.grpc_status,
+        verdict = retry_reason(self.service.retry, reason=answer.reason,
+                               grpc_status=-1 if self.http else answer.grpc_status,
+                               http_status=answer.http_status if self.http else 0,
                                method=self.method, path=b"/", idempotency_key=False, attempt=request.attempts,
                                replayable=True, committed=False)
         if not verdict.retry or not request.caller.budget.withdraw(self.now):
@@ -312,13 +354,29 @@ class Simulation:
         self.result.retries[verdict.why] += 1
         return True
 
+    def _drop(self, request: _Request) -> None:
+        """Let go of what is under way still: nobody waits for it any more."""
+        for attempt in (request.attempt, request.hedge):
+            if attempt is not None:
+                attempt.over = True
+                attempt.node.end()
+        if request.attempt is not None and request.caller.hedging is not None:  # the hedge was faster
+            request.caller.hedging.observe(self.now - request.attempt.sent_at, self.now)
+        request.attempt = request.hedge = None
+
     def _judge(self, attempt: _Attempt, ok: bool) -> None:
         """The books of one attempt: it is over for its caller, whatever the server still does."""
-        node, caller = attempt.node, attempt.request.caller
+        request, node, caller = attempt.request, attempt.node, attempt.request.caller
         attempt.over = True
-        attempt.request.attempt = None
+        if request.attempt is attempt:
+            request.attempt = None
+        else:
+            request.hedge = None
         node.end()
         caller.balancer.on_result(node, self.now - attempt.sent_at, ok, self.now)
+        if caller.outlier.timing:
+            node.timed += 1
+            node.spent += self.now - attempt.sent_at
         caller.outlier.on_result(node, ok, self.now)
         if caller.outlier.news:
             caller.balancer.changed()
@@ -333,6 +391,7 @@ class Simulation:
         if attempt is not None:
             name = attempt.node.endpoint.name
             self._judge(attempt, False)
+        self._drop(request)
         self._end(request, name, DEADLINE.code)
 
     def _end(self, request: _Request, endpoint: str, reason: str) -> None:

@@ -4,9 +4,10 @@ What lives here: reading decisions (`mesh sidecar --decisions`, one JSON object 
 What this must not know: files, how decisions are written.
 
 A decision is one attempt: `time` (unix seconds, when it was sent), `service`, `endpoint`, `why` (how it was picked),
-`latency` (seconds to the answer, or until it was given up), `outcome` ("ok" or a reason code), `grpc_status` where the
-endpoint answered with a failure, `attempt` (1 is a request's first), `ratio` (of the requests that were recorded; 1
-where it is missing). What is missing for the others (one in ten requests recorded: nine) comes at random between them.
+`latency` (seconds to the end of the answer, or until it was given up), `outcome` ("ok" or a reason code), `grpc_status`
+or `status` where the endpoint answered with a failure, `attempt` (1 is a request's first), `ratio` (of the requests
+that were recorded; 1 where it is missing). What is missing for the others (one in ten requests recorded: nine) comes at
+random between them.
 
 What a recording can't tell: how an endpoint would have answered under another load than it had, and that of an endpoint
 that was hardly called. See docs/simulate.md.
@@ -40,6 +41,7 @@ class Decision(NamedTuple):
     latency: float
     outcome: str
     grpc_status: int
+    status: int
     attempt: int
     ratio: float
 
@@ -58,6 +60,7 @@ def parse_decision(line: str, place: str) -> Decision:
     return Decision(_number(found, "time", place, 0, 1e11), _text(found, "service", place),
                     _text(found, "endpoint", place), _number(found, "latency", place, 0, 1e6), outcome,
                     int(_number(found, "grpc_status", place, -1, 1000, -1)),
+                    int(_number(found, "status", place, 0, 1000, 0)),
                     int(_number(found, "attempt", place, 1, 1000, 1)),
                     _number(found, "ratio", place, 0.000_001, 1, 1))
 
@@ -104,7 +107,8 @@ def _scenario(decisions: list[Decision], name: str, seed: int, callers: int) -> 
 def _backend(name: str, found: list[Decision], index: int, begin: float) -> Backend:
     endpoint = Endpoint(found[0].service, name, "127.0.0.1", 1 + index % 65_535)
     samples = tuple(Sample(decision.time - begin,
-                           Answer(decision.latency, REASONS.get(decision.outcome), decision.grpc_status))
+                           Answer(decision.latency, REASONS.get(decision.outcome), decision.grpc_status,
+                           decision.status))
                     for decision in found)
     times = replace(listed([decision.latency for decision in found]), text=f"{len(found)} recorded")
     return Backend(endpoint, times, 0, samples)

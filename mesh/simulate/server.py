@@ -35,17 +35,19 @@ class State(Enum):
 
 
 class Answer(NamedTuple):
-    """How a call ends, `seconds` after a worker took it; `reason` None: well. `grpc_status` -1: no status came."""
+    """How a call ends, `seconds` after a worker took it; `reason` None: well. `grpc_status` -1, `http_status` 0: no
+    status came."""
 
     seconds: float
     reason: Reason | None = None
     grpc_status: int = -1
+    http_status: int = 0
 
 
 # What a caller gets at once of a server in this state.
 REFUSALS = {
     State.DEAD: Answer(0.0, CONNECT_FAILED),
-    State.FAILING: Answer(0.0, UPSTREAM_STATUS, UNAVAILABLE),
+    State.FAILING: Answer(0.0, UPSTREAM_STATUS, UNAVAILABLE, 503),
     State.RESETTING: Answer(0.0, RESET),
 }
 

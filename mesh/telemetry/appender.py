@@ -7,6 +7,7 @@ know: what is in a line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -51,11 +52,12 @@ class Appender:
     """Adds to the file at `path`, or to standard output (`-`).
 
     The file is opened anew when another one is at its path, or none (logrotate with or without `create`; `copytruncate`
-    works by itself). `written` and `lost` count lines.
+    works by itself). A file of `limit` octets gets no more, 0: no limit. `written` and `lost` count lines.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limit: int = 0) -> None:
         self.path = path
+        self._limit = limit
         self.written = 0
         self.lost = 0
         # Octets, each counted by one side only.
@@ -102,7 +104,10 @@ class Appender:
 
     def _write(self, data: bytes) -> None:
         fd = self._current()
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if 0 < self._limit < status.st_size + len(data):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        if stat.S_ISFIFO(status.st_mode):
             for part in _parts(data):
                 _write_all(fd, part)
         else:

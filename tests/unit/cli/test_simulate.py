@@ -78,6 +78,12 @@ def test_a_file_and_policies_of_files(files: Path, mesh: Callable[..., object]) 
     assert chosen.json["policies"][0]["failed"].keys() >= {"upstream_connect_failed"}
 
 
+def test_what_is_not_simulated_is_said(files: Path, mesh: Callable[..., object]) -> None:
+    (files / "one.yaml").write_text("kind: Service\nname: other\nlimits: {max_requests: 1}\n")
+    done = mesh("simulate", *QUICK, "--policy", "one.yaml")
+    assert (done.code, done.err) == (0, "note: the limits in one.yaml are not simulated\n")
+
+
 def test_recorded(files: Path, mesh: Callable[..., object]) -> None:
     (files / "d.jsonl").write_text("".join(json.dumps(
         {"time": at / 100, "service": "cart", "endpoint": f"e-{at % 3}", "latency": 0.01, "outcome": "ok"}) + "\n"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from h2_world import GRPC, answered, run, until, world
-from test_exchange import PARENT, cart, echo, refuse
+from test_exchange import PARENT, cart, echo, refuse, trailers_only
 
 from mesh.balance.rng import Rng
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, Record, Recorder
 from mesh.dataplane.tally import Tallies
+from mesh.model import RetryPolicy
 
 
 def connection(**sampler: object) -> tuple[Recorder, Record]:
@@ -105,3 +106,35 @@ def test_relays_make_records_for_whoever_watches(tallies: Tallies | None, log: R
     assert entry.hub.recorder.pending == 0
     assert tallies is None or tallies.statistics()["outbound"]["stock"]["reasons"] == {"ok": 1}
     assert log is None or log.drain(5) == [record]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.0000001])
+def test_attempts_are_written_down_with_their_outcome(ratio: float) -> None:
+    """The first endpoint refuses, the second answers; all attempts of a request are of the sample, or none."""
+    async def main() -> None:
+        async with world(refuse, echo, service=cart()) as w:
+            decisions = Recorder()
+            w.entry.write_down(decisions, ratio)
+            client = await w.client()
+            for _ in range(2):
+                await answered(client.request(GRPC))
+            await until(w.idle)
+            made = [(each.service, each.endpoint, each.why, each.attempt, each.reason) for each in decisions.drain(10)]
+            assert made == ([("cart", "cart/a", "round_robin", 1, "upstream_refused_stream"),
+                             ("cart", "cart/b", "round_robin", 2, "")] * 2 if ratio == 1 else [])
+
+    run(main)
+
+
+def test_an_answer_that_says_it_failed_is_written_down_as_such() -> None:
+    async def main() -> None:
+        async with world(trailers_only(14), service=cart(retry=RetryPolicy(max_attempts=1))) as w:
+            decisions = Recorder()
+            w.entry.write_down(decisions, 1.0)
+            await answered((await w.client()).request(GRPC))
+            await until(w.idle)
+            (made,) = decisions.drain(10)
+            assert (made.reason, made.grpc_status, made.attempt) == ("upstream_status", 14, 1)
+            assert made.end_ns >= made.start_ns > 0
+
+    run(main)

@@ -99,3 +99,14 @@ def test_sizes(raw: object, octets: int) -> None:
 def test_no_sizes(raw: object) -> None:
     with pytest.raises(ValueError, match=r"is not a size|is outside 4MiB\.\.1TiB"):
         values.size(raw)
+
+
+@pytest.mark.parametrize(("raw", "value"), [("1", 1.0), ("0.05", 0.05), (0.5, 0.5), (1, 1.0)])
+def test_ratios(raw: object, value: float) -> None:
+    assert values.ratio(raw) == value
+
+
+@pytest.mark.parametrize("raw", ["0", "1.01", "-1", "nan", "half", "", True, None])
+def test_what_is_no_ratio(raw: object) -> None:
+    with pytest.raises(ValueError, match="is no ratio above 0 and up to 1"):
+        values.ratio(raw)

@@ -9,7 +9,9 @@ from mesh.model import (
     BalancePolicy,
     Endpoint,
     Health,
+    HedgePolicy,
     OutlierPolicy,
+    Protocol,
     RetryPolicy,
     Service,
     TimeoutPolicy,
@@ -221,6 +223,47 @@ def test_only_what_may_run_twice_is_repeated_after_a_reset():
         made.method = method
         for server in servers:
             server.state = State.RESETTING
+        assert {outcome.attempts for outcome in made.run(2.0).outcomes} == {attempts}
+
+
+def test_an_attempt_that_takes_too_long_is_made_again_elsewhere():
+    servers = [Server(constant(0.01), 100), Server(constant(0.01), 100)]
+    servers[0].state = State.SILENT
+    made = simulation(Algorithm.ROUND_ROBIN, servers, 20.0, timeout=TimeoutPolicy(per_try=0.1))
+    made.run(2.0)
+    result = made.end(5.0)
+    assert result.failed() == 0
+    assert {outcome.attempts for outcome in result.outcomes} == {1, 2}
+    # 0.1 s, a pause of 25 ms at most, 0.01 s
+    assert all(0.11 <= outcome.latency <= 0.136 for outcome in result.outcomes if outcome.attempts == 2)
+    assert all(node.in_flight == 0 for node in made.callers[0].nodes.nodes)
+
+
+def test_a_copy_of_what_is_slow_cuts_the_tail():
+    """One of four takes ten times as long: after 20 ms a copy goes elsewhere and takes 10. A quarter of 600 requests
+    have one."""
+    tails = {}
+    for ratio in (0.0, 0.7):
+        servers = [Server(constant(0.01 if i else 0.1), 100) for i in range(4)]
+        retry = RetryPolicy(hedge=HedgePolicy(ratio, min_delay=0.02), budget_ratio=1.0)
+        made = simulation(Algorithm.ROUND_ROBIN, servers, 100.0, retry=retry)
+        made.run(6.0)
+        result = made.end(5.0)
+        assert all(node.in_flight == 0 for node in made.callers[0].nodes.nodes)
+        assert result.failed() == 0
+        tails[ratio] = percentile(result.between(3.0, 6.0), 0.9)
+    assert tails[0.0] == pytest.approx(0.1)
+    assert tails[0.7] == pytest.approx(0.03)
+    assert 100 < result.retries["hedge"] < 200
+
+
+def test_http_statuses_are_those_of_the_policy():
+    for statuses, attempts in ((frozenset((503,)), 3), (frozenset((502,)), 1)):
+        servers = [Server(constant(0.01)), Server(constant(0.01))]
+        for server in servers:
+            server.state = State.FAILING
+        made = simulation(Algorithm.ROUND_ROBIN, servers, 20.0, retry=RetryPolicy(statuses=statuses),
+                          protocol=Protocol.HTTP1)
         assert {outcome.attempts for outcome in made.run(2.0).outcomes} == {attempts}
 
 

@@ -104,6 +104,19 @@ def test_a_place_that_can_not_be_had_names_the_option(tmp_path: Path) -> None:
         assert str(raised.value) == f"--access-log {path}: {problem}"
 
 
+def test_a_file_that_is_full_gets_no_more_until_it_is_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    appender = Appender(str(path), limit=10)
+    for _ in range(3):
+        appender.add(b"three\n", 1)
+    until(lambda: appender.written + appender.lost == 3)
+    assert (appender.written, path.read_text()) == (1, "three\n")
+    path.rename(tmp_path / "log.1")
+    appender.add(b"three\n", 1)
+    appender.close(10)
+    assert (appender.written, path.read_text()) == (2, "three\n")
+
+
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     appender = Appender("-")
     appender.add(b"one\n", 1)
