@@ -34,6 +34,8 @@ class App:
         self.sick = sick
         self.counts: Counter[str] = Counter()
         self.gate = asyncio.Event()
+        self.next: grpc.aio.Channel | None = None
+        self.hands_on: set[str] = set()
 
     def write_ledger(self, request: bytes) -> None:
         if self.ledger >= 0 and request:
@@ -84,9 +86,11 @@ class App:
         return b"through"
 
     async def fail(self, request: bytes, context: Context) -> bytes:
-        """`{"code": N, "message": text, "details": text, "id": text}`; details make it a google.rpc.Status."""
+        """`{"code": N, "message": text, "details": text, "id": text}`; details make it a google.rpc.Status, `trailing`
+        are pairs of metadata."""
         want = json.loads(request)
         self.write_ledger(want.get("id", "").encode())
+        context.set_trailing_metadata(tuple((key, value) for key, value in want.get("trailing", ())))
         if "details" in want:
             detail = any_pb2.Any()
             detail.Pack(wrappers_pb2.StringValue(value=want["details"]))
@@ -95,6 +99,26 @@ class App:
         code = next(code for code in grpc.StatusCode if code.value[0] == want["code"])
         await context.abort(code, want["message"])
         return b""
+
+    async def set_next(self, request: bytes, context: Context) -> bytes:
+        """`{"target": HOST:PORT, "hands_on": [keys]}`: where `Forward` goes, and the metadata that it passes on."""
+        want = json.loads(request)
+        self.hands_on = set(want["hands_on"])
+        if self.next is not None:
+            await self.next.close()
+        self.next = grpc.aio.insecure_channel(want["target"], [("grpc.enable_retries", 0)])
+        return b""
+
+    async def forward(self, request: bytes, context: Context) -> bytes:
+        """Call `Forward` of the next one, and fail as it does; the last one always fails."""
+        if self.next is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self.name} fails")
+        given = [(key, value) for key, value in context.invocation_metadata() or () if key in self.hands_on]
+        try:
+            answer: bytes = await self.next.unary_unary("/test.Echo/Forward")(request, metadata=given, timeout=30)
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "")
+        return answer
 
     async def remaining(self, request: bytes, context: Context) -> bytes:
         left = context.time_remaining()
@@ -162,7 +186,7 @@ class App:
     def handler(self) -> grpc.GenericRpcHandler:
         unary: list[Callable[[bytes, Context], Awaitable[bytes]]] = [
             self.echo, self.whoami, self.set_sick, self.sleep, self.pause, self.barrier, self.fail, self.remaining,
-            self.metadata, self.die, self.stats]
+            self.metadata, self.die, self.stats, self.set_next, self.forward]
         methods = {self.method(f): grpc.unary_unary_rpc_method_handler(self.counted(f)) for f in unary}
         methods["Count"] = grpc.unary_stream_rpc_method_handler(self.count)
         methods["Endless"] = grpc.unary_stream_rpc_method_handler(self.endless)
