@@ -18,7 +18,6 @@ from mesh.balance.node import Node
 from mesh.dataplane.checks import CheckFailed, Subject, run_check
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.tasks import spawn
-from mesh.dataplane.timers import Probe
 from mesh.model.health import Check, HealthPolicy
 
 _log = logging.getLogger(__name__)
@@ -29,17 +28,21 @@ MAX_RUNNING = 32
 _OFF = HealthPolicy()
 
 Run = Callable[[Hub, Check, Subject, float], Awaitable[None]]
+Later = Callable[[float, Callable[[], object]], Any]
 
 
 class Checker:
     """`heed` is told by each cluster that its policy or its endpoints have changed.
 
-    `allow_commands`: whether policies may have this sidecar start programs.
+    `allow_commands`: whether policies may have this sidecar start programs. `later` is for tests: the loop's own
+    timers are used and not the hub's, which keep a sidecar without traffic awake.
     """
 
-    def __init__(self, hub: Hub, allow_commands: bool = False, run: Run = run_check) -> None:
+    def __init__(self, hub: Hub, allow_commands: bool = False, run: Run = run_check,
+                 later: Later | None = None) -> None:
         self.hub = hub
         self.run = run
+        self.later: Later = later or hub.loop.call_later
         self.allow_commands = allow_commands
         self.running = 0
         self._waiting: deque[_Checks] = deque()
@@ -74,7 +77,6 @@ class Checker:
             elif known.course.policy != policy:
                 known.adopt(policy, now)
         cluster.balancer.changed()
-        self.hub.flush()
 
     def course(self, cluster: Any, node: Node) -> Course | None:
         """The checks of an endpoint; None where it is not checked."""
@@ -118,11 +120,20 @@ class _Checks:
         self._hub = checker.hub
         self._cluster = cluster
         self._node = node
-        self._timer = Probe(lambda: checker.start(self))
+        self._timer: Any = None
         self._task: asyncio.Task[None] | None = None
         self._voided = False
         node.unproven = True
-        self._hub.timers.arm(self._timer, self.course.due, now)
+        self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._checker.later(max(0.0, self.course.due - now), self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        self._checker.start(self)
 
     def adopt(self, policy: HealthPolicy, now: float) -> None:
         """Go on by another policy; what is under way by the old one and asked something else is void."""
@@ -131,12 +142,13 @@ class _Checks:
         if self._task is not None:
             self._voided = before.check != policy.check or before.port != policy.port
         elif not self.queued:
-            self._hub.timers.arm(self._timer, self.course.due, now)
+            self._arm(now)
 
     def stop(self) -> None:
         """No more checks, and no verdict by them."""
         self.stopped = True
-        self._hub.timers.disarm(self._timer)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
         self._node.unproven = self._node.failing = False
@@ -171,7 +183,7 @@ class _Checks:
             self._voided = False
         else:
             self._take(not reason, reason, began, now)
-        hub.timers.arm(self._timer, max(self.course.due, now), now)
+        self._arm(now)
         hub.flush()
 
     def _take(self, ok: bool, reason: str, began: float, now: float) -> None:

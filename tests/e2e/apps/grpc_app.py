@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 from google.protobuf import any_pb2, wrappers_pb2
 from google.rpc import status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 Context = grpc.aio.ServicerContext
@@ -36,6 +37,7 @@ class App:
         self.gate = asyncio.Event()
         self.next: grpc.aio.Channel | None = None
         self.hands_on: set[str] = set()
+        self.health = health.aio.HealthServicer()
 
     def write_ledger(self, request: bytes) -> None:
         if self.ledger >= 0 and request:
@@ -55,7 +57,13 @@ class App:
 
     async def set_sick(self, request: bytes, context: Context) -> bytes:
         self.sick = request == b"1"
+        await self.say_health()
         return b""
+
+    async def say_health(self) -> None:
+        """What the standard health service answers for `test.Echo`."""
+        status = health_pb2.HealthCheckResponse
+        await self.health.set("test.Echo", status.NOT_SERVING if self.sick else status.SERVING)
 
     async def sleep(self, request: bytes, context: Context) -> bytes:
         """Answer never; counts who cancelled."""
@@ -222,6 +230,8 @@ async def main() -> None:
                                       ("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 131_072),
                                       ("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((app.handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(app.health, server)
+    await app.say_health()
     port = server.add_insecure_port(f"127.0.0.1:{args.port}")
     await server.start()
     with os.fdopen(args.ready_fd, "w") as ready:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import uvloop
@@ -24,6 +24,15 @@ from mesh.model import CommandCheck, Endpoint, HealthPolicy, HttpCheck, OutlierP
 POLICY = HealthPolicy(tcp=TcpCheck(), interval=2.0, timeout=1.0, rise=2, fall=3, jitter=0.0)
 
 
+class Alarm(NamedTuple):
+    at: float
+    action: Callable[[], object]
+    ended: list[bool]
+
+    def cancel(self) -> None:
+        self.ended.append(True)
+
+
 class Place:
     """A sidecar's checker and clusters. `ill`: reasons by endpoint; `asked`: each check, in order; a check lasts until
     `hold` is empty of it."""
@@ -31,12 +40,24 @@ class Place:
     def __init__(self, allow_commands: bool = False) -> None:
         self.now = 100.0
         self.hub = Hub(asyncio.get_running_loop(), Rng(1), Recorder(), lambda: self.now, lambda: 0)
-        self.checker = Checker(self.hub, allow_commands, self.run)
+        self.due: list[Alarm] = []
+        self.checker = Checker(self.hub, allow_commands, self.run, self.later)
         self.verdicts = 0
         self.clusters = Clusters(self.hub, lambda name: None, lambda name: None, None, self.checker, self.heard)
         self.ill: dict[str, str] = {}
         self.asked: list[Subject] = []
         self.held: dict[str, asyncio.Event] = {}
+
+    def later(self, seconds: float, action: Callable[[], object]) -> Alarm:
+        self.due.append(Alarm(self.now + seconds, action, []))
+        return self.due[-1]
+
+    def ring(self) -> None:
+        due = [alarm for alarm in self.due if alarm.at <= self.now]
+        self.due = [alarm for alarm in self.due if alarm.at > self.now]
+        for alarm in due:
+            if not alarm.ended:
+                alarm.action()
 
     def heard(self) -> None:
         self.verdicts += 1
@@ -71,7 +92,7 @@ class Place:
         while self.now < until - 1e-9:
             self.now = min(self.now + 0.1, until)
             self.hub.touch()
-            self.hub.timers.advance(self.now)
+            self.ring()
             await self.settle()
 
 
