@@ -2,6 +2,7 @@ from mesh.dataplane.downstream cimport DownstreamHandler
 from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.exchange cimport Exchange
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.probation cimport Probation
 from mesh.dataplane.transport cimport Transport
 from mesh.wire.codec cimport Codec, Stream
 
@@ -10,6 +11,7 @@ cdef class HttpAcceptor:
     cdef readonly Entry entry
     cdef object settings
     cdef readonly set connections
+    cdef readonly Probation probation
     cdef double header
     cdef double idle
     cdef double progress

@@ -1,7 +1,7 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
 """The HTTP connections that came in by one entry: how each begins, how long it may be slow, how all of them drain.
 
-What lives here: the set of connections, the time limits on callers (`Patience`), the end. What this must not know: how
+What lives here: the set of connections, the time limits on callers (`Limits`), the end. What this must not know: how
 a connection is detected (inspector), what happens to a request (exchange), why it drains.
 """
 
@@ -20,6 +20,7 @@ from mesh.dataplane.downstream import DownstreamHandler
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.exchange import Exchange
 from mesh.dataplane.hub import Hub
+from mesh.dataplane.probation import Probation
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.transport import Transport
 from mesh.wire import h1, h2
@@ -66,6 +67,7 @@ class HttpAcceptor:
         self.entry = entry
         self.settings: Any = Settings(list_tolerance=FIELDS_ADDED if entry.kind == SERVER else 0, connect_protocol=True)
         self.connections: set[DownstreamHandler] = set()
+        self.probation = Probation(hub)
         self.header = limits.header
         self.idle = limits.idle
         self.progress = limits.progress
@@ -79,7 +81,7 @@ class HttpAcceptor:
 
     def accept(self, fd: int, host: str, port: int, version: int) -> None:
         """Serve one more connection, of HTTP/1.1 (`version` 1) or HTTP/2; the descriptor is ours from now on."""
-        handler = DownstreamHandler(self.entry, self.connections)
+        handler = DownstreamHandler(self.entry, self.connections, self.probation)
         conn: Codec
         if version == 1:
             conn = h1.Connection(False, handler, self.hub.dirty)
@@ -98,6 +100,7 @@ class HttpAcceptor:
         now: cython.double = self.hub.touch()
         for handler in list(self.connections):
             self.check(handler, now)
+        self.probation.sweep()
         self.hub.flush()
         self.sweeping = self.hub.loop.call_later(_SWEEP, self.sweep) if self.connections else None
 
@@ -110,7 +113,7 @@ class HttpAcceptor:
             return 0
         begun: cython.double = shell.conn.oldest_unfinished()
         if begun == 0 and shell.conn.open_streams() == 0:
-            begun = shell.begun
+            begun = shell.begun  # else: a section beside an open request, or its trailers, which must not keep it open
         if self.header > 0 and 0 < begun < now - self.header:
             self.slow_headers += 1
             _log.info("slow_headers: %s port %d", shell.peer_host, shell.peer_port)
@@ -120,11 +123,6 @@ class HttpAcceptor:
                 self.idled += 1
                 return shell.expire()
             return 0
-        if self.header > 0 and 0 < shell.conn.oldest_unfinished() < now - self.header:
-            # A section beside an open request, or its trailers: the request must not keep it open.
-            self.slow_headers += 1
-            _log.info("slow_headers: %s port %d", shell.peer_host, shell.peer_port)
-            return handler.fail_all(errors.SLOW_BODY)
         if self.progress <= 0:
             return 0
         for stream in shell.conn.all_streams():
@@ -172,4 +170,5 @@ class HttpAcceptor:
     def statistics(self) -> dict[str, Any]:
         return {"connections": len(self.connections), **self.entry.statistics(),
                 "slow_headers": self.slow_headers, "slow_bodies": self.slow_bodies,
-                "stalled_readers": self.stalled_readers, "idle_closed": self.idled, "limits": dict(self.counts)}
+                "stalled_readers": self.stalled_readers, "idle_closed": self.idled, "limits": dict(self.counts),
+                "probation": self.probation.statistics()}

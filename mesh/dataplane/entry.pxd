@@ -1,11 +1,15 @@
 from mesh.balance.ejection cimport to_blame
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.timers cimport Timer
 from mesh.dataplane.record cimport Record, Recorder
 from mesh.dataplane.tally cimport Tallies
 from mesh.wire.grpc cimport format_timeout
 from mesh.wire.hpack cimport Block, Head, literal
 from mesh.wire.tracecontext cimport TraceParent, format_traceparent, parse_traceparent
+
+cdef class Ticket(Timer):
+    cdef int done(self, bint cancelled) except -1
 
 cdef class Entry:
     cdef readonly Hub hub

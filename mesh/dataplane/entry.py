@@ -17,6 +17,7 @@ from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record, Recorder
 from mesh.dataplane.tally import Tallies
+from mesh.dataplane.timers import Timer
 from mesh.errors import UPSTREAM_STATUS
 from mesh.wire.chain import LINES, LITERALS, MEMBERS, put_member
 from mesh.wire.grpc import format_timeout
@@ -30,6 +31,14 @@ _GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for 
 _ATTEMPTS = cython.declare(list, LITERALS)
 _ATTEMPTS_LINES = cython.declare(list, LINES)
 _ATTEMPTS_STATE = cython.declare(list, [literal(b"tracestate", member) for member in MEMBERS])
+
+
+class Ticket(Timer):
+    """What a request was let in by where few are; somebody waits until it is done."""
+
+    def done(self, cancelled: cython.bint) -> cython.int:
+        """The answer has begun, or the request has ended without one; `cancelled`: by its caller. Called once."""
+        return 0
 
 
 class Entry:

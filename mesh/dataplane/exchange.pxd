@@ -1,7 +1,7 @@
 from mesh.balance.node cimport Node
 from mesh.dataplane.attempt cimport Attempt
 from mesh.dataplane.cluster cimport Cluster
-from mesh.dataplane.entry cimport Entry
+from mesh.dataplane.entry cimport Entry, Ticket
 from mesh.dataplane.record cimport Record
 from mesh.dataplane.relay cimport CONNECTING, DONE, NEW, WAITING
 from mesh.dataplane.retrying cimport REPEATABLE, RESOURCE_EXHAUSTED, TOO_MANY_REQUESTS, Retrying
@@ -19,6 +19,8 @@ from mesh.wire.hpack cimport Block, Head
 cdef class Exchange(Retrying):
     cdef bint renewed
     cdef double retry_after
+    cdef Ticket ticket
+    cdef int give_back(self, bint cancelled) except -1
     cdef int begin(self, Transport down, Stream stream, Block block, bint end, unsigned long long key) except -1
     cdef int inherit(self) except -1
     cdef int proceed(self) except -1

@@ -17,7 +17,7 @@ from mesh.balance.node import Node
 from mesh.dataplane.affinity import value_of
 from mesh.dataplane.attempt import Attempt
 from mesh.dataplane.cluster import Cluster
-from mesh.dataplane.entry import Entry
+from mesh.dataplane.entry import Entry, Ticket
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import SERVER, Record
 from mesh.dataplane.reply import failure_head, failure_message, failure_trailers, passed_on, retry_fields
@@ -49,6 +49,7 @@ class Exchange(Retrying):
         Retrying.__init__(self, entry)
         self.renewed = False
         self.retry_after = 0.0
+        self.ticket: Any = None
 
     # -- from the caller
 
@@ -188,6 +189,8 @@ class Exchange(Retrying):
                 return 0
             self.committed = True
             self.replay = None
+            if self.ticket is not None:
+                self.give_back(False)
             self.try_deadline = 0.0
             self.hedge_at = 0.0
             if self.hedge is not None:
@@ -279,6 +282,12 @@ class Exchange(Retrying):
 
     # -- ends
 
+    def give_back(self, cancelled: cython.bint) -> cython.int:
+        """Return the ticket: somebody else may be let in."""
+        ticket: Ticket = self.ticket
+        self.ticket = None
+        return ticket.done(cancelled)
+
     def answered(self) -> cython.int:
         return self.finish(None)
 
@@ -318,6 +327,8 @@ class Exchange(Retrying):
         self.entry.active -= 1
         if self.repeated:
             self.cluster.room.retries -= 1
+        if self.ticket is not None:
+            self.give_back(reason is errors.CALLER_RESET or reason is errors.CALLER_GONE)
         if reason is not None:
             self.entry.failures += 1
         if self.cluster is not None:

@@ -1,8 +1,8 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-"""Listening ports: accept, decide what is spoken, and drain without losing a request.
+"""Listening ports: accept, and hand each connection on.
 
-What lives here: the life of a port and of the HTTP/2 connections it accepted. What this must not know: what happens to
-a request (exchange), or why it drains.
+What lives here: the life of a listening socket. What this must not know: what is spoken, what becomes of the
+connections.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ cdef class TransportHandler(Handler):
     cdef int on_connected(self, Transport transport) except -1
     cdef int on_lost(self, object exc) except -1
     cdef int on_received(self) except -1
+    cdef int on_offence(self, str cause) except -1
     cdef int on_write_resume(self) except -1
 
 cdef class Patience(Timer):

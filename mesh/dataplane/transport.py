@@ -88,6 +88,10 @@ class TransportHandler(Handler):
         """All frames of one read have been handled."""
         return 0
 
+    def on_offence(self, cause: str) -> cython.int:
+        """The peer has broken the protocol or a limit, and is cut off; `cause` is a reason code."""
+        return 0
+
     def on_write_resume(self) -> cython.int:
         """The kernel takes bytes again: `paused` has become false."""
         return 0
@@ -328,6 +332,7 @@ class Transport(Shell):
             _log.info("%s: connection of %s port %d ended: %s", error.cause, self.peer_host, self.peer_port, error)
             self.failed = True
             self.rest = b""
+            self.handler.on_offence(error.cause)
             return self.reset() if conn.ending == ABORTS else self.close()
         if conn.ending != STAYS:
             return self.on_ending()

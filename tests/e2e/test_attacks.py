@@ -22,6 +22,7 @@ from e2e_attacks import (
     ACK,
     DATA,
     ENHANCE_YOUR_CALM,
+    GRPC,
     HEADERS,
     NO_WINDOW,
     PING,
@@ -33,18 +34,24 @@ from e2e_attacks import (
     Address,
     Bystander,
     Caller,
+    GrpcBystander,
     Peak,
     Repeated,
+    at_once,
     continuation,
     crowd,
+    empty_data,
     frame,
     head,
     hpack_bomb,
     literal,
+    made_you_reset,
     noise,
     outcome,
+    rapid_reset,
     repeated,
     request,
+    resets_at_once,
     single_octets,
     unread_pings,
 )
@@ -54,7 +61,9 @@ from e2e_processes import Sidecar, eventually
 pytestmark = pytest.mark.e2e
 CAP_KIB = 32 * 1024
 ALWAYS_ALLOWED = 0.1
-POST = frame(HEADERS, 4, 1, request(b"/echo", b"POST"))
+POST_ECHO = request(b"/echo", b"POST")
+POST = frame(HEADERS, 4, 1, POST_ECHO)
+HOMES = itertools.count(1)
 CALM_DOWN = f"goaway {ENHANCE_YOUR_CALM}"
 
 
@@ -89,21 +98,44 @@ def parts(address: str) -> Address:
     return host, int(port)
 
 
-@pytest.fixture(scope="module")
-def shop(make_mesh: Callable[[], Mesh]) -> Iterator[Shop]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65_536, hard))
-    mesh = make_mesh()
-    mesh.apply(service("shop", "HTTP1"))
-    [replica] = mesh.replicas("shop", 1, kind="http1", protocol="http1")
+def opened(mesh: Mesh, protocol: str) -> Shop:
+    """The shop, its app of HTTP/1.1 or gRPC."""
+    http1 = protocol == "http1"
+    mesh.apply(service("shop", protocol.upper()))
+    [replica] = mesh.replicas("shop", 1, kind=protocol, protocol=protocol)
     web = mesh.sidecar("web", "web-0", "--header-timeout", "1s", "--progress-timeout", "1s", "--idle-timeout", "3s",
                        outbound=["shop"], shared=True)
     mesh.wait_seen(web, "shop")
     address = parts(web.outbound("shop"))
-    bystander = Bystander(address)
+    bystander = Bystander(address) if http1 else GrpcBystander(address)
     bystander.worst(4)
-    yield Shop(mesh, web, replica, address, bystander)
+    return Shop(mesh, web, replica, address, bystander)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65_536, hard))
+    yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def home() -> Iterator[None]:
+    """An address of its own for the callers of each test, attacker and bystander alike: floods are remembered."""
+    Caller.home = f"127.0.1.{next(HOMES)}"
+    yield
+    Caller.home = ""
+
+
+@pytest.fixture(scope="module")
+def shop(make_mesh: Callable[[], Mesh]) -> Shop:
+    return opened(make_mesh(), "http1")
+
+
+@pytest.fixture(scope="module")
+def grpc_shop(make_mesh: Callable[[], Mesh]) -> Shop:
+    return opened(make_mesh(), "grpc")
 
 
 def withstand(shop: Shop, attack: Callable[[], str], cap_kib: int = CAP_KIB) -> set[str]:
@@ -142,6 +174,29 @@ def test_floods(shop: Shop, attack: Callable[[Address], str], reason: str) -> No
     before = shop.count(reason)
     assert withstand(shop, lambda: attack(shop.address)) == {CALM_DOWN}
     assert shop.count(reason) > before
+
+
+@pytest.mark.parametrize("crowd", [1, 4], ids=["one after the other", "four at a time"])
+@pytest.mark.parametrize(("attack", "reason"), [
+    pytest.param(rapid_reset, "rapid_reset", id="rapid reset"),
+    pytest.param(made_you_reset, "made_you_reset", id="made you reset"),
+    pytest.param(resets_at_once, "rapid_reset", id="resets at once"),
+    pytest.param(empty_data, "flood_empty_data", id="empty data"),
+])
+@pytest.mark.parametrize("app", ["shop", "grpc_shop"])
+def test_resets(request: pytest.FixtureRequest, app: str, attack: Callable[[Address, bytes], str], reason: str,
+                crowd: int) -> None:
+    """Each connection is cut off, by many in a row or at a time; what each does until then must not add up at the app.
+
+    Attacker and bystander have the same address.
+    """
+    shop: Shop = request.getfixturevalue(app)
+    ask = POST_ECHO if app == "shop" else GRPC
+    before = shop.count(reason)
+    one = partial(attack, shop.address, ask)
+    assert withstand(shop, lambda: at_once(one, crowd) if crowd > 1 else one()) == {CALM_DOWN}
+    assert shop.count(reason) > before
+    assert shop.http()["probation"]["offences"] > 0
 
 
 def endings(callers: list[Caller]) -> str:

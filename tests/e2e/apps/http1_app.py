@@ -9,6 +9,7 @@ What lives here: what each path answers. What this must not know: the mesh.
     /until-close       a body that only the end of the connection ends
     /early             103 Early Hints before the answer
     /pause/SECONDS     the name, later
+    /alone/SECONDS     as /pause, by a handler that does one thing at a time: 500 if it is called while it works
     /drop              the connection closes without an answer
     /once              the answer says `Connection: close`
     /idle/SECONDS      the name; then the connection is closed after that many idle seconds, without a word
@@ -22,13 +23,16 @@ import base64
 import hashlib
 import json
 import os
+import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 NAME = ""
 asked: Counter[str] = Counter()
 connections = 0
+alone = threading.Lock()
+inside = [0]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -105,6 +109,14 @@ class Handler(BaseHTTPRequestHandler):
             case "pause":
                 time.sleep(float(more))
                 self.answer(NAME.encode())
+            case "alone":
+                with alone:
+                    inside[0] += 1
+                    others = inside[0] - 1
+                time.sleep(float(more))
+                with alone:
+                    inside[0] -= 1
+                self.answer(NAME.encode(), 500 if others else 200)
             case "drop":
                 self.close_connection = True
             case "once":
@@ -130,6 +142,10 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = serve
 
 
+class Single(HTTPServer):
+    """The standard library's simplest: a second connection waits until the first is closed."""
+
+
 class Server(ThreadingHTTPServer):
     request_queue_size = 1024
     daemon_threads = True
@@ -141,9 +157,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--single", action="store_true", help="one connection at a time, in one thread")
     args = parser.parse_args()
     NAME = args.name
-    server = Server(("127.0.0.1", args.port), Handler)
+    server: HTTPServer = (Single if args.single else Server)(("127.0.0.1", args.port), Handler)
     with os.fdopen(args.ready_fd, "w") as ready:
         ready.write(json.dumps({"port": server.server_port}) + "\n")
     server.serve_forever()

@@ -222,3 +222,14 @@ def test_octets_before_the_preface_is_complete_are_bounded() -> None:
     for i in range(len(PREFACE)):
         side.feed(PREFACE[i : i + 1])
     assert side.rest == b""
+
+
+def test_no_stream_is_forgotten_when_it_is_the_one_too_many() -> None:
+    """The handler is told of its end, or finds it among those that end with the connection."""
+    side = clocked()
+    cut_off(side, b"".join(headers(stream_id) + window_update(stream_id, 0) for stream_id in range(1, 1001, 2)))
+    events = side.events()
+    begun = {event[1] for event in events if event[0] == "headers"}
+    told = {event[1] for event in events if event[0] == "reset"}
+    assert len(begun) > 100
+    assert begun - told == {stream.id for stream in side.conn.all_streams()}
