@@ -37,7 +37,7 @@ PLACES = cython.declare(cython.int, 8)
 # ... and for how long at most, in seconds: an answer that takes longer keeps no place.
 LONGEST = cython.declare(cython.double, 1.0)
 # A request that its caller has cancelled keeps its place for this long, in seconds: the endpoint is busy with it still.
-AFTERMATH = cython.declare(cython.double, 0.1)
+AFTERMATH = cython.declare(cython.double, 0.25)
 # How many may wait, and for how long, in seconds.
 WAITING = cython.declare(cython.int, 1024)
 PATIENCE = cython.declare(cython.double, 3.0)

@@ -97,8 +97,10 @@ class Caller:
     def listen(self, seconds: float) -> bool:
         """Take what comes within `seconds`, at most to the end; True if the end has come."""
         deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
         while not self.ended:
-            if not select.select([self.sock], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
                 break
             try:
                 data = self.sock.recv(65_536)

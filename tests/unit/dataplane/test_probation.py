@@ -162,7 +162,7 @@ def test_a_cancelled_request_keeps_its_place_for_a_moment_and_a_slow_one_not_for
             peer.flush()
             await until(lambda: w.entry.active == 2 * PLACES)
             assert app.asked == PLACES
-            w.pass_time(0.15)
+            w.pass_time(0.3)
             await until(lambda: app.asked == 2 * PLACES)
             w.pass_time(1.1)  # nothing was answered
             await until(lambda: app.asked == 3 * PLACES)
