@@ -35,6 +35,8 @@ from controlplane.discovery.service import SERVICE_NAME as DISCOVERY_NAME
 from controlplane.discovery.service import DiscoveryService
 from controlplane.errors import StoreError
 from controlplane.garbage import collect_in_pauses
+from controlplane.introspection.service import SERVICE_NAME as INTROSPECTION_NAME
+from controlplane.introspection.service import IntrospectionService
 from controlplane.ledger import Ledger
 from controlplane.publisher import Publisher
 from controlplane.reflection import pool
@@ -48,7 +50,8 @@ from mesh.errors import InvalidConfig
 
 GRACE = 1.0  # seconds that calls under way have to finish at shutdown
 TICK = 0.25  # seconds between two looks for leases that have run out
-LINKED = (REGISTRY_NAME, HEALTH_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+LINKED = (REGISTRY_NAME, HEALTH_NAME, INTROSPECTION_NAME, EXPORT_NAME, QUERY_NAME, health.SERVICE_NAME,
+          reflection.SERVICE_NAME)
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else two control planes would share the port without a word
     ("grpc.max_receive_message_length", 4 << 20),
@@ -95,11 +98,12 @@ async def serve(config: Config) -> None:
         sidecars = Sidecars()
         discovery = DiscoveryService(publisher, sidecars)
         watches = Watches(publisher)
+        introspection = IntrospectionService(sidecars)
         registry = RegistryService(ledger, publisher, sidecars, watches)
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(
-            (registry.handler(), HealthService(Verdicts()).handler(), discovery.handler(), intake.handler(),
-             queries.handler()))
+            (registry.handler(), HealthService(Verdicts()).handler(), discovery.handler(), introspection.handler(),
+             intake.handler(), queries.handler()))
         checks = health.aio.HealthServicer()
         _add_standard_services(server, checks)
         port = _listen(server, config)
@@ -107,6 +111,7 @@ async def serve(config: Config) -> None:
         stack.push_async_callback(server.stop, GRACE)
         stack.callback(watches.close)
         stack.callback(discovery.close)
+        stack.callback(introspection.close)
         for name in (*LINKED, DISCOVERY_NAME):
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         stack.push_async_callback(checks.enter_graceful_shutdown)

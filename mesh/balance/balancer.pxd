@@ -1,5 +1,6 @@
 cimport cython
 
+from mesh.balance.custom_picker cimport CustomPicker
 from mesh.balance.levels cimport Eligibility, Level
 from mesh.balance.node cimport INFINITY, Node, NodeSet
 from mesh.balance.picker cimport Picker
@@ -29,9 +30,12 @@ cdef class Balancer:
     cdef readonly Rng rng
     cdef str name
     cdef readonly str why
+    cdef readonly Py_ssize_t among
     cdef bint hashing
     cdef readonly object sticky
     cdef SlowStart slow_start
+    cdef readonly object caller
+    cdef readonly object custom
     cdef Eligibility eligibility
     cdef readonly Picker picker
     cdef readonly bint feedback
@@ -59,6 +63,10 @@ cdef class Balancer:
     @cython.locals(tier=Tier, picker=Picker)
     cpdef int on_result(self, Node node, double latency, bint ok, double now) except -1
     cpdef move(self, object caller)
+    @cython.locals(other=Balancer, tier=Tier, own=Tier, asked=CustomPicker)
+    cpdef Balancer fork(self)
+    @cython.locals(tier=Tier)
+    cpdef double score(self, Node node, unsigned long long key) except? -1
     cpdef changed(self)
     cpdef str describe(self)
     @cython.locals(tier=Tier)
@@ -66,6 +74,8 @@ cdef class Balancer:
     @cython.locals(level=Level, tier=Tier, gone=Tier, levels=list, before=dict, weights_changed=cython.bint,
                    until=cython.double, waiting=list, probes=list)
     cdef refresh(self, double now)
+    cdef Picker make_picker(self)
+    cdef Node pick_by_policy(self, Tier tier, unsigned long long key, double now, list tried)
 
 
 @cython.locals(node=Node)

@@ -15,10 +15,12 @@ The order of preference is the same for all algorithms:
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import cython
 
+from mesh.balance.custom_picker import CustomPicker
 from mesh.balance.factory import make_picker
 from mesh.balance.levels import Eligibility
 from mesh.balance.node import Node, NodeSet
@@ -62,24 +64,30 @@ class Tier:
 class Balancer:
     """Picks one node of a set by a policy, for one caller.
 
-    `why`: how the last pick was made. `half_open`: an ejected node waits for a request that probes it, or will; then
+    `why`: how the last pick was made, `among`: of how many. `custom`: a policy of one's own, see CustomPicker.
+    `half_open`: an ejected node waits for a request that probes it, or will; then
     `safe` has to be said before each pick: whether it is for a request that may be repeated. `panic`:
     ejections are not believed, in a level that is picked from. `feedback`: the algorithm learns from `on_result`. Who
     can be picked is looked at again at the next pick after `changed()`, when an ejection runs out, and while an
     endpoint starts slowly, so that a pick itself need not look at every node.
     """
 
-    def __init__(self, policy: BalancePolicy, nodes: NodeSet, rng: Rng, caller: Caller | None = None) -> None:
+    def __init__(self, policy: BalancePolicy, nodes: NodeSet, rng: Rng, caller: Caller | None = None,
+                 custom: Any = None) -> None:
         self.policy = policy
         self.nodes = nodes
         self.rng = rng
-        self.name: str = policy.algorithm.value
+        self.custom = custom
+        self.name: str = f"custom {policy.custom.class_name}" if custom is not None and custom.live \
+            else policy.algorithm.value
         self.why = self.name
+        self.among = 0
         self.hashing = policy.algorithm in HASHING
         self.sticky: Any = Sticky(policy.sticky, nodes) if policy.sticky.cookie else None
         self.slow_start: Any = SlowStart(policy.slow_start) if policy.slow_start.window > 0 else None
-        self.eligibility = Eligibility(policy, caller or Caller())
-        self.picker: Picker = make_picker(policy, rng)
+        self.caller = caller or Caller()
+        self.eligibility = Eligibility(policy, self.caller)
+        self.picker: Picker = self.make_picker()
         self.feedback = self.picker.feedback
         self.by_key: dict[int, Tier] = {}
         self.tiers: list[Tier] = []
@@ -116,6 +124,9 @@ class Balancer:
         picker = tier.picker
         picker.now = now
         self.why = tier.why
+        self.among = len(tier.active)
+        if self.custom is not None:
+            return self.pick_by_policy(tier, key, now, tried)
         if not tried:
             return picker.draw(key)
         return self.pick_other(tier, key, now, tried)
@@ -132,6 +143,7 @@ class Balancer:
         node.probe_until = now + PROBE_PATIENCE
         self.refresh_at = min(self.refresh_at, node.probe_until)
         self.why = f"{self.name}, probe"
+        self.among = 1
         return node
 
     def pick_again(self, cookies: bytes | None, key: int, now: float, tried: list[Node] | None) -> Node | None:
@@ -143,6 +155,7 @@ class Balancer:
             node: Node | None = self.sticky.node_of(cookies)
             if node is not None and node.eligible(now) and (not tried or not node.among(tried)):
                 self.why = "sticky"
+                self.among = 1
                 return node
         return self.pick(key, now, tried)
 
@@ -155,8 +168,21 @@ class Balancer:
                 other.take(now)
                 other.picker.now = now
                 self.why = other.why
+                self.among = len(other.active)
                 return other.picker.draw_other(key, tried)
         return tier.picker.draw_other(key, tried)
+
+    def pick_by_policy(self, tier: Tier, key: int, now: float, tried: list[Node] | None) -> Node:
+        """Pick where a policy of one's own has a say, or has been asked in vain."""
+        self.custom.fell_back = False
+        node = self.pick_other(tier, key, now, tried) if tried else tier.picker.draw(key)
+        if self.custom.fell_back:
+            self.why = self.why.replace(self.name, f"{self.policy.algorithm.value} for {self.name}", 1)
+        return node
+
+    def make_picker(self) -> Picker:
+        picker = make_picker(self.policy, self.rng)
+        return picker if self.custom is None else CustomPicker(self.rng, picker, self.custom)
 
     def draw(self, key: int) -> Tier:
         """Draw one of several levels by their loads; a key always has the same while these stay."""
@@ -188,8 +214,45 @@ class Balancer:
 
     def move(self, caller: Caller) -> None:
         """Pick for `caller` from now on: the same sidecar at another position."""
+        self.caller = caller
         self.eligibility = Eligibility(self.policy, caller)
         self.changed()
+
+    def fork(self) -> Balancer:
+        """Return a copy that picks what this one would pick next, of whose picks this one notices nothing.
+
+        It has the nodes in common with this one: for picks at one instant, with what they may change in nodes put back
+        afterwards (mesh.balance.explain does). Close it after use. O(n).
+        """
+        other: Balancer = copy(self)
+        other.rng = copy(self.rng)
+        other.slow_start = copy(self.slow_start)
+        other.eligibility = Eligibility(self.policy, self.caller)
+        other.picker = self.picker.fork(other.rng)
+        if self.custom is not None:
+            other.custom = self.custom.fork()
+        other.by_key = {}
+        other.only = None
+        for number, tier in self.by_key.items():
+            own = copy(tier)
+            own.picker = tier.picker.fork(other.rng)
+            if self.custom is not None:
+                asked: Any = own.picker
+                asked.policy = other.custom
+            other.by_key[number] = own
+            if tier is self.only:
+                other.only = own
+        other.tiers = list(other.by_key.values())  # in the same order: see `refresh`
+        if self.probes is not None:
+            other.probes = list(self.probes)
+        return other
+
+    def score(self, node: Node, key: int) -> float:
+        """Return by what the algorithm would compare `node` at the instant of the last pick; see Picker.score."""
+        for tier in self.tiers:
+            if node.among(tier.active):
+                return tier.picker.score(node, key)
+        return self.picker.score(node, key)
 
     def changed(self) -> None:
         """Say that the set was reconciled or a node ejected: the next pick looks at all of them again."""
@@ -235,7 +298,7 @@ class Balancer:
                 continue
             tier = before.pop(level.key, None)
             if tier is None:
-                tier = Tier(make_picker(self.policy, self.rng))
+                tier = Tier(self.make_picker())
             self.tiers.append(tier)
             self.by_key[level.key] = tier
             if weights_changed or level.active != tier.active or level.away != tier.away:

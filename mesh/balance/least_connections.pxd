@@ -9,6 +9,8 @@ from mesh.balance.rng cimport Rng
 cdef class LeastLoaded(Picker):
     cdef LoadTree tree
 
+    cdef separate(self)
+    cpdef double score(self, Node node, unsigned long long key) except? -1
     cdef double load(self, Node node) except -1
     cdef Node best(self)
     @cython.locals(node=Node)

@@ -35,6 +35,12 @@ class LeastLoaded(Picker):
         """Return a node with the least load, None where all are left out."""
         return self.tree.draw(self.rng)
 
+    def separate(self) -> None:
+        self.tree = self.tree.fork()
+
+    def score(self, node: Node, key: int) -> float:
+        return self.tree.load(node)
+
     def rebuild(self) -> None:
         self.tree = LoadTree(self.active)
         self.tree.fill([self.load(node) for node in self.active])

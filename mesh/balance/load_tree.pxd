@@ -21,6 +21,10 @@ cdef class LoadTree:
 
     @cython.locals(place=cython.Py_ssize_t, i=cython.Py_ssize_t, load=cython.double, leaf=Branch, node=Node)
     cpdef fill(self, list loads)
+    @cython.locals(branch=Branch, own=Branch, other=LoadTree)
+    cpdef LoadTree fork(self)
+    @cython.locals(leaf=Branch)
+    cpdef double load(self, Node node) except? -1
     @cython.locals(i=cython.Py_ssize_t, before=cython.double, leaf=Branch)
     cpdef double set(self, Node node, double load) except? -1
     @cython.locals(branch=Branch, left=Branch, right=Branch, least=cython.double, weight=cython.longlong)

@@ -6,6 +6,8 @@ What lives here: LoadTree. What this must not know: what a load is made of, node
 
 from __future__ import annotations
 
+from copy import copy
+
 from mesh.balance.node import Node
 from mesh.balance.rng import Rng
 
@@ -36,6 +38,25 @@ class LoadTree:
         self.branches = [Branch() for _ in range(2 * self.size)]
         for place, node in enumerate(nodes):
             self.places[node] = place
+
+    def fork(self) -> LoadTree:
+        """Return a copy whose loads are its own. O(n)."""
+        other: LoadTree = copy(self)
+        other.branches = []
+        for branch in self.branches:
+            own = Branch()
+            own.least = branch.least
+            own.weight = branch.weight
+            other.branches.append(own)
+        return other
+
+    def load(self, node: Node) -> float:
+        """Return the load of a node as of the last `set` or `fill`; INFINITY for one that is not here."""
+        place = self.places.get(node)
+        if place is None:
+            return INFINITY
+        leaf = self.branches[self.size + place]
+        return leaf.least
 
     def fill(self, loads: list[float]) -> None:
         """Set the loads of all nodes, in their order. O(n)."""

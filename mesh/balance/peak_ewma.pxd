@@ -14,6 +14,7 @@ cdef class PeakEwma(Picker):
     cdef AliasTable table
     cdef double mean_weight
 
+    cpdef double score(self, Node node, unsigned long long key) except? -1
     cdef rebuild(self)
     cdef on_result(self, Node node, double latency, bint ok, double now)
     @cython.locals(best=Node, node=Node, cost=cython.double, other=cython.double, redraws=cython.int, _=cython.int)

@@ -49,6 +49,9 @@ class PeakEwma(Picker):
     def on_result(self, node: Node, latency: float, ok: bool, now: float) -> None:
         self.latency.add(node, latency, ok, now, True)
 
+    def score(self, node: Node, key: int) -> float:
+        return self.latency.cost(node, self.now, self.mean_weight)
+
     def draw(self, key: int) -> Node:
         best = self.table.draw(self.rng)
         if len(self.active) == 1:

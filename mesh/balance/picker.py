@@ -7,11 +7,15 @@ What lives here: Picker, the base class of the algorithms. What this must not kn
 
 from __future__ import annotations
 
+from copy import copy
+
 from mesh.balance.node import LoadWatcher, Node
 from mesh.balance.rng import Rng
 
 # Redraws before all are looked at: with half of the endpoints tried, one pick in 256 gets to that.
 REDRAWS = 8
+# Of an algorithm that compares nothing.
+NO_SCORE = float("nan")
 
 
 class Picker(LoadWatcher):
@@ -42,6 +46,23 @@ class Picker(LoadWatcher):
         for node in self.active:
             node.unwatch(self)
         self.active = []
+
+    def fork(self, rng: Rng) -> Picker:
+        """Return a copy over the same nodes that draws from `rng`, of whose draws this one notices nothing.
+
+        Nobody tells it of calls, so it is for picks at one instant. Whoever made it detaches it.
+        """
+        other: Picker = copy(self)
+        other.rng = rng
+        other.separate()
+        return other
+
+    def separate(self) -> None:
+        """Being a copy: have of one's own what `draw` and `rebuild` change in place."""
+
+    def score(self, node: Node, key: int) -> float:
+        """Return by what `draw` compares `node` (see mesh.balance.explain.SCORES), NaN where it compares nothing."""
+        return NO_SCORE
 
     def draw(self, key: int) -> Node:
         """Pick from `active`, which is not empty."""

@@ -11,6 +11,7 @@ cdef int REDRAWS
 cdef class PowerOfTwo(Picker):
     cdef AliasTable table
 
+    cpdef double score(self, Node node, unsigned long long key) except? -1
     cdef rebuild(self)
     @cython.locals(first=Node, second=Node, _=cython.int)
     cdef Node draw(self, unsigned long long key)

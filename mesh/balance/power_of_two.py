@@ -36,6 +36,9 @@ class PowerOfTwo(Picker):
     def rebuild(self) -> None:
         self.table = AliasTable(self.active)
 
+    def score(self, node: Node, key: int) -> float:
+        return node.in_flight / node.weight
+
     def draw(self, key: int) -> Node:
         first = self.table.draw(self.rng)
         if len(self.active) == 1:

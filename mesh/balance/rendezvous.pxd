@@ -18,6 +18,9 @@ cdef class Rendezvous(HashPicker):
     cdef bint even
     cdef dict memo
 
+    cdef separate(self)
+    cpdef double score(self, Node node, unsigned long long key) except? -1
+    cdef inline double worth(self, long long weight, unsigned long long bits)
     @cython.locals(node=Node)
     cdef rebuild(self)
     cdef build(self)

@@ -42,6 +42,16 @@ class Rendezvous(HashPicker):
         self.even = True
         self.memo: dict[int, Node] = {}
 
+    def separate(self) -> None:
+        self.memo = dict(self.memo)
+
+    def score(self, node: Node, key: int) -> float:
+        return self.worth(node.weight, mix64(key ^ hash64(node.resource.encode())))
+
+    def worth(self, weight: int, bits: int) -> float:
+        worth: float = weight / -log(((bits >> 11) + 0.5) * (1.0 / 9007199254740992.0))
+        return worth
+
     def rebuild(self) -> None:
         HashPicker.rebuild(self)
         self.memo.clear()
@@ -86,7 +96,7 @@ class Rendezvous(HashPicker):
                     best = candidate.node
                     best_bits = bits
             else:
-                score = candidate.node.weight / -log(((bits >> 11) + 0.5) * (1.0 / 9007199254740992.0))
+                score = self.worth(candidate.node.weight, bits)
                 if best is None or score > best_score:
                     best = candidate.node
                     best_score = score

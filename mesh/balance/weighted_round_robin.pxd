@@ -20,6 +20,7 @@ cdef class WeightedRoundRobin(Picker):
     cdef list groups
     cdef long long total
 
+    cdef separate(self)
     @cython.locals(node=Node, group=Group, by_weight=dict, cycle=cython.longlong,
                    steps=cython.longlong, _=cython.longlong)
     cdef rebuild(self)

@@ -6,6 +6,7 @@ What lives here: WeightedRoundRobin. What this must not know: see mesh.balance.p
 
 from __future__ import annotations
 
+from copy import copy
 from math import gcd
 
 from mesh.balance.node import Node
@@ -54,6 +55,9 @@ class WeightedRoundRobin(Picker):
         super().__init__(rng)
         self.groups: list[Group] = []
         self.total = 0
+
+    def separate(self) -> None:
+        self.groups = [copy(group) for group in self.groups]
 
     def rebuild(self) -> None:
         by_weight: dict[int, Group] = {}

@@ -18,13 +18,14 @@ import grpc
 
 from mesh.cli.settings import Settings
 from mesh.errors import MeshError
-from mesh.v1 import health_pb2_grpc, registry_pb2_grpc, trace_pb2_grpc
+from mesh.v1 import health_pb2_grpc, introspection_pb2_grpc, registry_pb2_grpc, trace_pb2_grpc
 
 # Listings of a large registry and long traces; sent by our own control plane.
 MAX_MESSAGE = 64 << 20
 _STUBS: dict[str, Any] = {"registry": registry_pb2_grpc.RegistryServiceStub,
                           "traces": trace_pb2_grpc.TraceQueryServiceStub,
-                          "health": health_pb2_grpc.HealthServiceStub}
+                          "health": health_pb2_grpc.HealthServiceStub,
+                          "introspection": introspection_pb2_grpc.IntrospectionServiceStub}
 # What is wrong with the request, not with the control plane.
 _WRONG_INPUT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS,
                 grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.OUT_OF_RANGE)
@@ -39,7 +40,7 @@ class CallFailed(MeshError):
 
 
 def call(settings: Settings, service: str, method: str, request: Any) -> Any:
-    """Return the answer of `method` of the "registry", "traces" or "health" service; raises CallFailed."""
+    """Return the answer of `method` of one of the services of `_STUBS`; raises CallFailed."""
     addresses = settings.addresses
     for address in addresses:
         with _channel(str(address)) as channel:
@@ -83,6 +84,8 @@ def _failure(error: Any, settings: Settings) -> CallFailed:
         cause = re.search(r"Connection refused|No route to host|Network is unreachable|DNS resolution failed", details)
         return CallFailed(f"no control plane at {where} ({cause[0] if cause else details}): start one with "
                           "`mesh controlplane`, or name another with --control-plane")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and details not in ("", "Deadline Exceeded"):
+        return CallFailed(details)  # the control plane's own words: a sidecar has not answered it
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallFailed(f"the control plane at {where} did not answer within {settings.timeout:g}s")
     if code is grpc.StatusCode.UNIMPLEMENTED:

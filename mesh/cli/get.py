@@ -62,7 +62,9 @@ def _service_row(service: Service, endpoints: list[endpoint_pb2.Endpoint]) -> li
     unwell = (endpoint_pb2.HEALTH_UNHEALTHY, endpoint_pb2.HEALTH_DRAINING)
     healthy = sum(1 for endpoint in endpoints if endpoint.health not in unwell)
     count = f"{healthy}/{len(endpoints)}"
-    return [service.name, service.protocol.value, service.balance.algorithm.value,
+    custom = service.balance.custom
+    own = f", {custom.class_name} ({custom.mode.value})" if custom.class_name else ""
+    return [service.name, service.protocol.value, service.balance.algorithm.value + own,
             count if healthy == len(endpoints) and healthy else (count, "yellow" if healthy else "red"),
             str(service.retry.max_attempts), format_seconds(service.timeout.connect),
             format_seconds(service.timeout.request) if service.timeout.request else "none"]

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "traces": Entry("Look inside", "mesh.cli.traces", "List traces."),
     "trace": Entry("Look inside", "mesh.cli.traces", "Draw the waterfall of one trace."),
     "simulate": Entry("Look inside", "mesh.cli.simulate", "What a policy would do: a load on a virtual clock."),
+    "explain": Entry("Look inside", "mesh.cli.explain", "Why a call goes, or went, where it does."),
     "version": Entry("Look inside", "mesh.cli.group", "Print the version."),
 }
 
@@ -87,6 +88,7 @@ Examples:
   mesh get endpoints cart
   mesh weight cart cart-0=1 cart-1=9
   mesh traces --errors
+  mesh explain cart /shop.Cart/Get --from storefront
   mesh COMMAND --help""")
 @common
 @click.pass_context

@@ -5,6 +5,7 @@ What lives here: arguments to requests, answers to lines. What this must not kno
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import Any
@@ -67,7 +68,7 @@ def _read(file: str) -> list[Resource]:
     if file == "-":
         if sys.stdin is None:
             raise InvalidConfig("standard input: closed")
-        return parse_documents(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input")
+        return parse_documents(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input", os.curdir)
     return load_documents(file)
 
 

@@ -14,9 +14,9 @@ import click
 
 from mesh.cli.client import CallFailed, call
 from mesh.cli.get import sidecar_json, timestamp
-from mesh.cli.output import Cell, format_ago, print_json, print_table
+from mesh.cli.output import Cell, format_ago, format_seconds, print_json, print_table
 from mesh.cli.settings import Settings, common
-from mesh.v1 import registry_pb2
+from mesh.v1 import introspection_pb2, registry_pb2
 
 # A sidecar answers within milliseconds; one that has not after this is behind. In seconds.
 GRACE = 2.0
@@ -50,12 +50,15 @@ def status(settings: Settings) -> int:
     late = [item for item in listed.sidecars if behind(item)]
     refusing = [item for item in listed.sidecars if item.refusals]
     healthy = not late and not any(item.connected for item in refusing)
+    policies = _policies(settings)
     if settings.json:
         print_json({"control_plane": {"address": where, "reachable": True, "revision": listed.revision},
                     "healthy": healthy,
-                    "sidecars": [{**sidecar_json(item), "behind": behind(item)} for item in listed.sidecars]})
+                    "sidecars": [{**sidecar_json(item), "behind": behind(item)} for item in listed.sidecars],
+                    "policies": [{"sidecar": name, **_policy_json(report)} for name, report in policies]})
     else:
         _print(where, listed, refusing)
+        _print_policies(policies)
     return 0 if healthy else 1
 
 
@@ -67,6 +70,43 @@ def _listed(settings: Settings) -> Any:
         if not any(behind(item) for item in listed.sidecars) or time.monotonic() >= deadline:
             return listed
         time.sleep(_POLL)
+
+
+def _policies(settings: Settings) -> list[tuple[str, Any]]:
+    """What sidecars report of policies of one's own; nothing from a control plane that knows of none."""
+    try:
+        listed = call(settings, "introspection", "ListPolicies", introspection_pb2.ListPoliciesRequest())
+    except CallFailed:
+        return []
+    return [(each.sidecar, report) for each in listed.sidecars for report in each.reports]
+
+
+def _policy_json(report: Any) -> dict[str, Any]:
+    return {"service": report.service, "class": report.class_name, "mode": report.mode, "state": report.state,
+            "picks": report.picks, "agreed": report.agreed, "differed": report.differed, "abstained": report.abstained,
+            "faults": dict(sorted(report.faults.items())), "last_fault": report.last_fault or None,
+            "pick_seconds": report.pick_seconds, "longest_pick": report.longest_pick}
+
+
+def _print_policies(policies: list[tuple[str, Any]]) -> None:
+    if not policies:
+        return
+    click.echo("\nPolicies of one's own:")
+    print_table(["SIDECAR", "SERVICE", "CLASS", "MODE", "STATE", "PICKS", "AGREED", "MEAN", "LONGEST", "FAULTS",
+                 "LAST FAULT"],
+                [_policy_row(name, report) for name, report in policies])
+    sys.stdout.flush()
+
+
+def _policy_row(name: str, report: Any) -> list[Cell]:
+    faults = sum(report.faults.values())
+    compared = report.agreed + report.differed
+    return [name, report.service, report.class_name, report.mode,
+            (report.state, "green" if report.state == "running" else "red"), str(report.picks),
+            f"{report.agreed / compared:.1%}" if compared else "-",
+            format_seconds(report.pick_seconds / report.picks) if report.picks else "-",
+            format_seconds(report.longest_pick) if report.picks else "-",
+            (str(faults), "red") if faults else "-", report.last_fault or "-"]
 
 
 def _print(where: str, listed: Any, refusing: list[Any]) -> None:

@@ -25,7 +25,8 @@ class Affinity:
     @staticmethod
     def needed(balancer: Balancer) -> bool:
         """Whether the policy asks for anything of a request but where it comes from."""
-        return balancer.sticky is not None or RequestKey(balancer.policy.hash).field is not None
+        return (balancer.sticky is not None or balancer.custom is not None
+                or RequestKey(balancer.policy.hash).field is not None)
 
     def key(self, head: Head, source: int) -> int:
         """Return what hashing algorithms go by for this request from `source`."""
@@ -35,6 +36,16 @@ class Affinity:
 
     def pick(self, head: Head, key: int, now: float, tried: list[Node] | None) -> Node | None:
         """Return the node for the next attempt: that of the request's cookie while it can be picked."""
+        custom = self._balancer.custom
+        if custom is not None:
+            custom.head = head
+            try:
+                return self._pick(head, key, now, tried)
+            finally:
+                custom.head = None
+        return self._pick(head, key, now, tried)
+
+    def _pick(self, head: Head, key: int, now: float, tried: list[Node] | None) -> Node | None:
         if self._balancer.sticky is None:
             return self._balancer.pick(key, now, tried)
         return self._balancer.pick_again(value_of(head, b"cookie"), key, now, tried)

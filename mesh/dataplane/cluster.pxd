@@ -3,6 +3,7 @@ from mesh.balance.ejection cimport Outlier
 from mesh.balance.node cimport Node, NodeSet
 from mesh.dataplane.gate cimport Gate
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.record cimport Record
 from mesh.dataplane.rates cimport Rates
 from mesh.dataplane.room cimport Room
 from mesh.dataplane.timers cimport Probe, TimerWheel
@@ -25,6 +26,8 @@ cdef class Cluster:
     cdef readonly object affinity
     cdef public object checker
     cdef public object on_verdicts
+    cdef readonly object policies
+    cdef readonly object custom
     cdef readonly Outlier outlier
     cdef readonly Budget budget
     cdef readonly object retry
@@ -42,6 +45,7 @@ cdef class Cluster:
     cdef readonly bint http1
     cdef readonly bint auto
     cdef readonly str why
+    cdef public str version
     cdef readonly dict endpoints
     cdef list waiters
     cdef public long long ejected
@@ -58,6 +62,7 @@ cdef class Cluster:
     cdef Node choose(self, Head head, unsigned long long key, list tried)
     cdef int rest(self, Node node, double seconds) except -1
     cdef list avoided(self, list tried)
+    cdef int describe(self, Record record) except -1
     cpdef int observe(self, Node node, double latency, bint ok) except -1
     cpdef int proved(self, Node node) except -1
     cdef bint textual(self, Node node, bint caller) except -1

@@ -20,14 +20,17 @@ from mesh.balance.merge import MergeWindow
 from mesh.balance.node import Node, NodeSet
 from mesh.balance.subset import Caller
 from mesh.dataplane.affinity import Affinity
+from mesh.dataplane.custom import OwnPolicies, not_allowed
 from mesh.dataplane.gate import Gate
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.rates import Rates
+from mesh.dataplane.record import Record
 from mesh.dataplane.room import Room, part
 from mesh.dataplane.timers import Probe
 from mesh.dataplane.upstream import Pool, UpstreamCall
 from mesh.dataplane.upstream_http1 import Http1Pool
 from mesh.model import Endpoint, LimitsPolicy, Protocol, Service, Verdict, VerdictKind
+from mesh.model.custom import CustomMode
 from mesh.model.health import MAX_REASON
 from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
@@ -42,15 +45,19 @@ _log = logging.getLogger(__name__)
 class Cluster:
     """One service. `service` is None when discovery says that there is none of this name.
 
+    `version`: of the Service in force.
     `known()` is false until discovery (or the state on disk) has told of both the service and its endpoints. `guards`:
     it stands before the app itself, and keeps the limits that are kept there; `room`, `gate` and `rates` hold what is
     limited, the last two None where nothing is. `heard` is called with each news of the service.
     """
 
-    def __init__(self, hub: Hub, name: str, caller: Caller | None = None, guards: bool = False) -> None:
+    def __init__(self, hub: Hub, name: str, caller: Caller | None = None, guards: bool = False,
+                 policies: OwnPolicies | None = None) -> None:
         self.hub = hub
         self.name = name
         self.caller = caller or Caller()
+        self.policies: Any = policies
+        self.custom: Any = None
         self.merge: Any = MergeWindow(0.0)
         self.merged = Probe(self._put_what_was_held)
         self.service_known = False
@@ -66,6 +73,7 @@ class Cluster:
         self.gate: Any = None
         self.rates: Any = None
         self.service: Service | None = None
+        self.version = ""
         self.balancer: Any = None
         self.affinity: Any = None
         self.checker: Any = None
@@ -116,7 +124,9 @@ class Cluster:
         if before is None or before.balance != service.balance:
             if self.balancer is not None:
                 self.balancer.close()
-            self.balancer = Balancer(service.balance, self.nodes, self.hub.rng, self.caller)
+            if self.policies is not None and (before is None or before.balance.custom != service.balance.custom):
+                self.custom = self.policies.make(self.name, service.balance.custom)
+            self.balancer = Balancer(service.balance, self.nodes, self.hub.rng, self.caller, self.custom)
             self.merge.window = service.balance.merge_window
             self.affinity = Affinity(self.balancer, self.hub.rng) if Affinity.needed(self.balancer) else None
         if before is None or before.outlier != service.outlier:
@@ -286,6 +296,16 @@ class Cluster:
             self.resting = None
         return tried
 
+    def describe(self, record: Record) -> cython.int:
+        """Put into a record that somebody wants what the last pick was made of."""
+        if record.attempt > 1:
+            record.pick = self.why
+        else:
+            record.why = self.why
+        record.candidates = self.balancer.among
+        record.version = self.version
+        return 0
+
     def observe(self, node: Node, latency: cython.double, ok: cython.bint) -> cython.int:
         """An attempt has ended, `latency` seconds after it was sent; `ok` False: the endpoint is to blame. For
         algorithms that go by latency; ejection is told by `succeeded` and `failed`, but that an answer has begun ends
@@ -372,6 +392,14 @@ class Cluster:
             else:
                 _log.info("%s is back after %.0f s", node.resource, now - node.ejected_at)
 
+    def custom_statistics(self) -> dict[str, Any] | None:
+        """What has become of the service's policy of its own, None where it has none."""
+        policy = self.balancer.policy.custom
+        if policy.mode is CustomMode.OFF:
+            return None
+        found: dict[str, Any] = not_allowed(policy) if self.custom is None else self.custom.statistics(self.hub.now)
+        return found
+
     def close(self) -> None:
         """Retire every connection."""
         self.hub.timers.cancel(self.merged)
@@ -380,6 +408,7 @@ class Cluster:
     def statistics(self) -> dict[str, Any]:
         """What `mesh sidecar` prints on SIGUSR2."""
         return {"service": self.name, "known": self.known(), "algorithm": self.why,
+                "custom": self.custom_statistics(),
                 "budget": self.budget.level(self.hub.now), "ejected": self.ejected,
                 "limits": {**self.room.statistics(), **(self.gate.statistics() if self.gate is not None else {})},
                 "endpoints": {node.endpoint.name: self._node_statistics(node) for node in self.nodes.nodes}}

@@ -14,6 +14,7 @@ from mesh.balance.factory import check_policy
 from mesh.balance.subset import Caller
 from mesh.dataplane.checker import Checker
 from mesh.dataplane.cluster import Cluster
+from mesh.dataplane.custom import OwnPolicies
 from mesh.dataplane.hub import Hub
 from mesh.errors import InvalidResource
 from mesh.model import Endpoint, Service, Verdict, VerdictKind
@@ -31,11 +32,12 @@ class Clusters:
 
     def __init__(self, hub: Hub, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None],
                  caller: Caller | None = None, checker: Checker | None = None,
-                 on_verdicts: Callable[[], object] | None = None) -> None:
+                 on_verdicts: Callable[[], object] | None = None, policies: OwnPolicies | None = None) -> None:
         self._hub = hub
         self._checker = checker
         self._on_verdicts = on_verdicts
         self._caller = caller or Caller()
+        self._policies = policies
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
         self._pinned: set[str] = set()
@@ -48,7 +50,7 @@ class Clusters:
         if cluster is None:
             if len(self._clusters) >= MAX_CLUSTERS:
                 self._forget_missing()
-            cluster = self._clusters[name] = Cluster(self._hub, name, self._caller)
+            cluster = self._clusters[name] = Cluster(self._hub, name, self._caller, policies=self._policies)
             cluster.on_verdicts = self._on_verdicts
             if called:
                 cluster.checker = self._checker
@@ -57,6 +59,10 @@ class Clusters:
             cluster.checker = self._checker
             self._checker.heed(cluster)
         return cluster
+
+    def find(self, name: str) -> Cluster | None:
+        """The service's cluster, None where nobody has wanted it so far."""
+        return self._clusters.get(name)
 
     def pin(self, name: str, called: bool = True) -> Cluster:
         """As `get`, for a service that a port was declared for: never forgotten, whether it exists or not."""
@@ -84,6 +90,12 @@ class Clusters:
         if cluster is not None:
             cluster.update_service(service)
             self._hub.flush()
+
+    def in_force(self, name: str, version: str) -> None:
+        """Discovery: the version of the service that was told of last."""
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            cluster.version = version
 
     def on_endpoints(self, name: str, endpoints: Mapping[str, Endpoint]) -> None:
         """Discovery: all endpoints of a service."""
@@ -135,6 +147,11 @@ class Clusters:
         found = [verdict for cluster in self._clusters.values() for verdict in cluster.verdicts()]
         found.sort(key=lambda verdict: -verdict.since)
         return {(verdict.endpoint, verdict.kind): verdict for verdict in found}
+
+    def custom_statistics(self) -> dict[str, dict[str, Any]]:
+        """What has become of services' own policies, by service."""
+        found = {name: cluster.custom_statistics() for name, cluster in self._clusters.items()}
+        return {name: statistics for name, statistics in found.items() if statistics is not None}
 
     def statistics(self) -> list[dict[str, Any]]:
         return [cluster.statistics() for cluster in self._clusters.values()]

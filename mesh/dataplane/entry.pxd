@@ -14,6 +14,7 @@ cdef class Ticket(Timer):
 cdef class Entry:
     cdef readonly Hub hub
     cdef readonly int kind
+    cdef readonly str listener
     cdef public Cluster cluster
     cdef readonly object router
     cdef readonly bint tracing

@@ -15,7 +15,7 @@ import cython
 from mesh.balance.ejection import to_blame
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, Record, Recorder
+from mesh.dataplane.record import GRPC, HTTP1, HTTP2, RETRY, SERVER, Record, Recorder
 from mesh.dataplane.tally import Tallies
 from mesh.dataplane.timers import Timer
 from mesh.errors import UPSTREAM_STATUS
@@ -53,6 +53,7 @@ class Entry:
                  parent_based: cython.bint, root_always: cython.bint, root_bound: cython.ulonglong) -> None:
         self.hub = hub
         self.kind = kind
+        self.listener = _listener(kind, cluster)
         self.cluster = cluster
         self.router = router
         self.tracing = tracing
@@ -194,6 +195,7 @@ class Entry:
             if reason is not None:
                 record.reason = reason.code
             if sampled:
+                record.listener = self.listener
                 self.hub.recorder.add(record)
             if self.watched:
                 self.see(record)
@@ -243,6 +245,7 @@ class Entry:
     def add_connection(self, record: Record) -> None:
         """Take the record of a TCP connection, which carries no context of its own: a trace of one span."""
         hub: Hub = self.hub
+        record.listener = self.listener
         record.span_id = hub.rng.next64() | 1
         record.trace_hi = hub.rng.next64() | 1
         record.trace_lo = hub.rng.next64()
@@ -255,3 +258,10 @@ class Entry:
     def statistics(self) -> dict[str, int]:
         return {"requests": self.requests, "active": self.active, "failures": self.failures, "retries": self.retries,
                 "hedges": self.hedges}
+
+
+def _listener(kind: int, cluster: Cluster | None) -> str:
+    """The name of the listener, as that of its option."""
+    if kind == SERVER:
+        return "inbound"
+    return "outbound-shared" if cluster is None else f"outbound {cluster.name}"

@@ -331,8 +331,6 @@ class Exchange(Retrying):
             self.give_back(reason is errors.CALLER_RESET or reason is errors.CALLER_GONE)
         if reason is not None:
             self.entry.failures += 1
-        if self.cluster is not None:
-            record.why = self.cluster.why
         record.request_bytes = self.request_bytes
         record.response_bytes = self.response_bytes
         return self.entry.add_record(record, reason)

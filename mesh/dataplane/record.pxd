@@ -22,6 +22,10 @@ cdef class Record:
     cdef public int grpc_status
     cdef public str reason
     cdef public str why
+    cdef public str pick
+    cdef public Py_ssize_t candidates
+    cdef public str version
+    cdef public str listener
     cdef public long long request_bytes
     cdef public long long response_bytes
     cdef public bytes tracestate

@@ -33,7 +33,8 @@ class Record:
 
     Ids are unsigned: `trace_hi`/`trace_lo` the two halves of the trace id, `parent_id` 0 for a root. Times are unix
     nanoseconds. `endpoint` is the resource name picked (`cart/cart-0`), `source` the downstream peer's address,
-    `reason` a code of mesh.errors or "" for none, `why` the algorithm that picked (RETRY: why it was tried again).
+    `reason` a code of mesh.errors or "" for none, `why` the algorithm that picked (RETRY: why it was tried again, and
+    `pick` the algorithm), `candidates` of how many (0: not known), `version` the Service's, `listener` that took it.
     `http_status` 0 and `grpc_status` -1 mean none was seen. `events` is None or a list of
     (unix_ns, name, {attribute: value}). `whole`: of a RETRY, the request's record, until the attempt is over.
     `last_endpoint`: where a request's last attempt went, if it made more than the one that `endpoint` had.
@@ -63,6 +64,10 @@ class Record:
         self.grpc_status: int = -1
         self.reason: str = ""
         self.why: str = ""
+        self.pick: str = ""
+        self.candidates: int = 0
+        self.version: str = ""
+        self.listener: str = ""
         self.request_bytes: int = 0
         self.response_bytes: int = 0
         self.tracestate: bytes = b""

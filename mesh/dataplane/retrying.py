@@ -118,6 +118,8 @@ class Retrying(Attempt):
         record.endpoint = node.resource
         record.peer_host = pool.host
         record.peer_port = pool.port
+        if record.trace_flags & 1 or self.entry.watched:
+            cluster.describe(record)
         if self.owner or self.inherited > 0:
             self.allowance = self.chain_allowance()
         if self.request_ended and cluster.watched:
@@ -228,6 +230,8 @@ class Retrying(Attempt):
         record.endpoint = node.resource
         record.peer_host = pool.host
         record.peer_port = pool.port
+        if record.trace_flags & 1 or self.entry.watched:
+            cluster.describe(record)
         if self.record.trace_flags & 1:
             self.note("hedge", "sent", node, None, hedge.number)
         return hedge.seek_connection()

@@ -64,6 +64,10 @@ class DiscoveryClient:
         """What is refused at present, by resource name."""
         return self._subscription.refusals
 
+    def versions(self, service: str) -> tuple[str, str]:
+        """Return the version in force of a service, and the newest of its endpoints; "" where there is none."""
+        return self._subscription.versions(service)
+
     def start(self) -> None:
         """Connect, now and whenever the stream breaks."""
         self._task = spawn("discovery", self._run())

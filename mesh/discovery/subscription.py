@@ -30,6 +30,9 @@ class Sink(Protocol):
     def on_service(self, name: str, service: Service | None) -> None:
         """`service` is in force from now on; None: there is none of this name."""
 
+    def in_force(self, name: str, version: str) -> None:
+        """What `on_service` was told last has this version, and was accepted."""
+
     def on_endpoints(self, service: str, endpoints: Mapping[str, Endpoint]) -> None:
         """All endpoints of `service`, by endpoint name."""
 
@@ -155,6 +158,13 @@ class Subscription:
         """Whether the registry (or the state of an earlier run) has said what there is of this service, if anything."""
         return service in self._services.answered and service in self._endpoints.answered
 
+    def versions(self, service: str) -> tuple[str, str]:
+        """Return the version in force of a service, and the newest of its endpoints; "" where there is none."""
+        held = self._services.held.get(service)
+        newest = max((int(resource.version) for name, resource in self._endpoints.held.items()
+                      if name.partition("/")[0] == service and resource.version.isdecimal()), default=None)
+        return "" if held is None else held.version, "" if newest is None else str(newest)
+
     def opened(self) -> None:
         """A new stream: nothing has been sent on it."""
         self._introduced = self.needs_new_stream = False
@@ -212,6 +222,7 @@ class Subscription:
         self._sink.check(service)
         self._sink.on_service(service.name, service)
         self._services.held[service.name] = resource
+        self._sink.in_force(service.name, resource.version)
         self.generation += 1
 
     def _take_endpoints(self, resources: Iterable[Resource], removed: Iterable[str]) -> dict[str, str]:

@@ -13,12 +13,14 @@ from enum import Enum
 
 from mesh.errors import InvalidResource
 from mesh.model.checks import check_range, check_text, check_whole
+from mesh.model.custom import CustomMode, CustomPolicy
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 5.6.2
 _PARAMETER = re.compile(r"[!-%'-<>-~]{1,128}")  # visible ASCII without `&` and `=`
 _COOKIE_PATH = re.compile(r"/[!-:<-~]{0,255}")  # RFC 6265 4.1.1: no control characters, no `;`
 MAX_RING = 8_388_608
 MAX_TABLE = 5_000_011
+_NO_CUSTOM = CustomPolicy()
 
 
 class Algorithm(Enum):
@@ -232,6 +234,7 @@ class BalancePolicy:
     overprovisioning: float = 1.4
     panic_threshold: float = 0.5
     merge_window: float = 0.1
+    custom: CustomPolicy = _NO_CUSTOM
 
     def __post_init__(self) -> None:
         check_whole("choices", self.choices, 2, 100)
@@ -252,6 +255,10 @@ class BalancePolicy:
         if self.subset.size and self.algorithm in HASHING:
             raise InvalidResource("subset.size", f"{self.subset.size} contradicts algorithm {self.algorithm.value}: "
                                                  "sidecars with different endpoints send a key to different ones")
+
+        if self.custom.mode is CustomMode.LIVE and self.algorithm is not Algorithm.POWER_OF_TWO:
+            raise InvalidResource("algorithm", f"{self.algorithm.value} contradicts custom.mode live: the class picks, "
+                                               "and power_of_two is what it falls back to")
 
     def _check_hash(self) -> None:
         given, default = self.hash, HashPolicy()

@@ -26,6 +26,7 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.model.health import (
     CommandCheck,
     FailureRatioOutlier,
@@ -54,12 +55,14 @@ _PROTOCOLS = {service_pb2.PROTOCOL_TCP: Protocol.TCP, service_pb2.PROTOCOL_HTTP2
 _ALGORITHMS = {service_pb2.Algorithm.Value(f"ALGORITHM_{algorithm.name}"): algorithm for algorithm in Algorithm}
 _HASH_KEYS = {service_pb2.HashKey.Value(f"HASH_KEY_{key.name}"): key for key in HashKey}
 _PREFERS = {service_pb2.Prefer.Value(f"PREFER_{prefer.name}"): prefer for prefer in Prefer}
+_MODES = {service_pb2.CustomMode.Value(f"CUSTOM_MODE_{mode.name}"): mode for mode in CustomMode}
 _HEALTHS = {endpoint_pb2.HEALTH_HEALTHY: Health.HEALTHY, endpoint_pb2.HEALTH_UNHEALTHY: Health.UNHEALTHY,
             endpoint_pb2.HEALTH_DRAINING: Health.DRAINING}
 _PROTOCOL_NUMBERS = {value: number for number, value in _PROTOCOLS.items()}
 _ALGORITHM_NUMBERS: dict[Algorithm, Any] = {value: number for number, value in _ALGORITHMS.items()}
 _HASH_KEY_NUMBERS: dict[HashKey, Any] = {value: number for number, value in _HASH_KEYS.items()}
 _PREFER_NUMBERS: dict[Prefer, Any] = {value: number for number, value in _PREFERS.items()}
+_MODE_NUMBERS: dict[CustomMode, Any] = {value: number for number, value in _MODES.items()}
 _HEALTH_NUMBERS = {value: number for number, value in _HEALTHS.items()}
 
 _BALANCE, _RETRY, _TIMEOUT, _OUTLIER = BalancePolicy(), RetryPolicy(), TimeoutPolicy(), OutlierPolicy()
@@ -163,7 +166,8 @@ def _balance(message: service_pb2.BalancePolicy) -> BalancePolicy:
         slow_start=_under("slow_start", _slow_start, message.slow_start),
         overprovisioning=_present(message, "overprovisioning", _BALANCE.overprovisioning),
         panic_threshold=_present(message, "panic_threshold", _BALANCE.panic_threshold),
-        merge_window=_seconds(message, "merge_window", _BALANCE.merge_window))
+        merge_window=_seconds(message, "merge_window", _BALANCE.merge_window),
+        custom=_under("custom", _custom, message.custom))
 
 
 def _latency(message: service_pb2.LatencyPolicy) -> LatencyPolicy:
@@ -203,6 +207,19 @@ def _slow_start(message: service_pb2.SlowStartPolicy) -> SlowStartPolicy:
                            min_ratio=_present(message, "min_ratio", default.min_ratio))
 
 
+def _custom(message: service_pb2.CustomPolicy) -> CustomPolicy:
+    default = _BALANCE.custom
+    return CustomPolicy(getattr(message, "class"), message.source, _enum("mode", message.mode, _MODES, default.mode),
+                        _seconds(message, "time_limit", default.time_limit))
+
+
+def _custom_to_proto(custom: CustomPolicy) -> service_pb2.CustomPolicy:
+    message = service_pb2.CustomPolicy(source=custom.source, mode=_MODE_NUMBERS[custom.mode],
+                                       time_limit=duration_to_proto(custom.time_limit))
+    setattr(message, "class", custom.class_name)
+    return message
+
+
 def _balance_to_proto(balance: BalancePolicy) -> service_pb2.BalancePolicy:
     return service_pb2.BalancePolicy(
         algorithm=_ALGORITHM_NUMBERS[balance.algorithm],
@@ -235,7 +252,8 @@ def _balance_to_proto(balance: BalancePolicy) -> service_pb2.BalancePolicy:
             min_ratio=balance.slow_start.min_ratio),
         overprovisioning=balance.overprovisioning,
         panic_threshold=balance.panic_threshold,
-        merge_window=duration_to_proto(balance.merge_window))
+        merge_window=duration_to_proto(balance.merge_window),
+        custom=_custom_to_proto(balance.custom))
 
 
 def _retry(message: service_pb2.RetryPolicy) -> RetryPolicy:

@@ -35,6 +35,7 @@ from mesh.model.balance import (
     StickyPolicy,
     SubsetPolicy,
 )
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.model.health import (
     CheckKind,
     CommandCheck,
@@ -166,6 +167,8 @@ def _balance_to_document(balance: BalancePolicy) -> dict[str, Any]:
         "overprovisioning": balance.overprovisioning,
         "panic_threshold": balance.panic_threshold,
         "merge_window": format_duration(balance.merge_window),
+        "custom": {"class": balance.custom.class_name, "source": balance.custom.source,
+                   "mode": balance.custom.mode.value, "time_limit": format_duration(balance.custom.time_limit)},
     }
     given = {part: getattr(balance, part) for part in parts}
     return document | {part: parts[part] for part, value in given.items() if value != getattr(_BALANCE, part)}
@@ -373,6 +376,13 @@ def _one_of(values: type[Enum], prefix: str) -> _Read:
     return read
 
 
+def _custom_policy(**fields: Any) -> CustomPolicy:
+    """`class` is no name that Python allows a field."""
+    if "class" in fields:
+        fields["class_name"] = fields.pop("class")
+    return CustomPolicy(**fields)
+
+
 def _message(cls: Callable[..., Any], fields: dict[str, _Read]) -> _Read:
     return lambda value, path: _build(cls, fields, (), value, path)
 
@@ -419,6 +429,9 @@ _SERVICE: dict[str, _Read] = {
         "overprovisioning": _number,
         "panic_threshold": _number,
         "merge_window": parse_duration,
+        "custom": _message(_custom_policy, {
+            "class": _text, "source": _text, "mode": _one_of(CustomMode, "custom_mode_"), "time_limit": parse_duration,
+        }),
     }),
     "retry": _message(RetryPolicy, {
         "max_attempts": _whole,

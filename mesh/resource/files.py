@@ -27,11 +27,14 @@ MAX_NODES = 2_000_000
 MAX_DEPTH = 64
 
 Lines = dict[str, int]
+# Where the source of a policy of one's own stands in a Service: a file beside the document is put in its place.
+_CUSTOM = ("balance", "custom")
 
 
 def load_documents(path: str | os.PathLike[str]) -> list[Resource]:
     """Return the resources of a file, in order. The suffix decides: .json, .toml, anything else is YAML."""
-    return parse_documents(_read(path), os.fspath(path))
+    name = os.fspath(path)
+    return parse_documents(_read(path), name, os.path.dirname(name) or os.curdir)
 
 
 def load_plain(path: str | os.PathLike[str]) -> list[tuple[object, Callable[[str], str]]]:
@@ -40,12 +43,17 @@ def load_plain(path: str | os.PathLike[str]) -> list[tuple[object, Callable[[str
     return list(_plain(_read(path), os.fspath(path)))
 
 
-def parse_documents(data: bytes, name: str) -> list[Resource]:
-    """Return the resources of a file's content; `name` stands in messages, and its suffix says what it is."""
+def parse_documents(data: bytes, name: str, directory: str | None = None) -> list[Resource]:
+    """Return the resources of a file's content; `name` stands in messages, and its suffix says what it is.
+
+    `directory`: where files that it names are looked for; None: it may name none.
+    """
     resources: list[Resource] = []
     places: dict[str, str] = {}
     for document, place_of in _plain(data, name):
         try:
+            if directory is not None:
+                _embed(document, directory)
             for path, resource in from_document(document):
                 key = _key(resource)
                 if key in places:
@@ -83,6 +91,41 @@ def _plain(data: bytes, name: str) -> Iterator[tuple[object, Callable[[str], str
             yield document, functools.partial(_place, name, lines)
     except RecursionError:
         raise InvalidConfig(f"{name}: nested too deeply") from None
+
+
+def _embed(document: object, directory: str) -> None:
+    """Put sources in the place of the files that hold them: `balance.custom.file` of each Service."""
+    if not isinstance(document, dict):
+        return
+    services = document.get("services")
+    for index, service in enumerate(services if isinstance(services, list) else []):
+        _embed_in(service, f"services[{index}].", directory)
+    if document.get("kind") == "Service":
+        _embed_in(document, "", directory)
+
+
+def _embed_in(service: object, prefix: str, directory: str) -> None:
+    custom = service
+    for key in _CUSTOM:
+        custom = custom.get(key) if isinstance(custom, dict) else None
+    if not isinstance(custom, dict) or custom.get("file") is None:
+        return
+    path = f"{prefix}{'.'.join(_CUSTOM)}.file"
+    file = custom["file"]
+    if not isinstance(file, str) or not file or "\0" in file:
+        raise InvalidResource(path, "expected the name of a file")
+    if custom.get("source") is not None:
+        raise InvalidResource(path, "source is given as well: one or the other")
+    try:
+        with open(os.path.join(directory, file), "rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+        text = data.decode()
+    except OSError as error:
+        raise InvalidResource(path, f"{file}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidResource(path, f"{file}: not UTF-8 at byte {error.start}") from None
+    del custom["file"]
+    custom["source"] = text
 
 
 def _key(resource: Resource) -> str:

@@ -62,6 +62,7 @@ class SidecarConfig:
     max_connections_per_source: int = 0
     max_buffered: int = 268_435_456
     drain_timeout: float = 30.0
+    allow_custom_policies: bool = False
     takeover: bool = False
     workers: int = 1
     spin: int = 0
@@ -156,6 +157,8 @@ OPTIONS: tuple[Option, ...] = (
            f"processes that share the load, at most {values.MAX_WORKERS}; auto: one per usable core (default: 1)"),
     Option("spin", "MESH_SPIN", "operation", "MICROSECONDS", values.spin,
            "wait so long for more without sleeping, at most 1000: less latency for more CPU (default: 0, off)"),
+    Option("allow_custom_policies", "MESH_ALLOW_CUSTOM_POLICIES", "operation", "", values.truth,
+           "run Python that Services bring with them as balancing policies (default: their algorithms only)"),
     Option("takeover", "", "operation", "", bool,
            "take the listening sockets over from the running sidecar of this instance, and have it drain once this one "
            "is ready; without one, start as usual"),

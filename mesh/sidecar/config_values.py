@@ -71,6 +71,14 @@ def text(raw: object) -> str:
     return raw.strip()
 
 
+def truth(raw: object) -> bool:
+    """`true` or `false`, in any case."""
+    given = str(raw).strip().lower()
+    if given not in ("true", "false"):
+        raise ValueError(f"{given[:40]!r} is neither true nor false")
+    return given == "true"
+
+
 def name(raw: object) -> str:
     value = text(raw)
     try:

@@ -160,6 +160,13 @@ class Outbounds:
     def addresses(self) -> dict[str, str]:
         return {each.service: str(each.door) for each in self._ports}
 
+    def listener_of(self, service: str) -> tuple[str, str]:
+        """Return name and address of the listener that takes calls to `service`, "" and "" where there is none."""
+        for port in self._ports:
+            if port.service == service:
+                return f"outbound {service}", str(port.door)
+        return ("outbound-shared", str(self._shared.door)) if self._shared is not None else ("", "")
+
     def shared_address(self) -> str | None:
         return str(self._shared.door) if self._shared is not None else None
 

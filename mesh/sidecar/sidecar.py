@@ -15,6 +15,7 @@ from mesh.balance.rng import Rng
 from mesh.balance.subset import Caller
 from mesh.dataplane.checker import Checker
 from mesh.dataplane.clusters import Clusters
+from mesh.dataplane.custom import OwnPolicies
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, Recorder
@@ -22,11 +23,13 @@ from mesh.dataplane.rpc import Channel
 from mesh.dataplane.tally import Tallies
 from mesh.dataplane.tasks import spawn
 from mesh.discovery.client import DiscoveryClient
+from mesh.discovery.introspection import IntrospectionClient
 from mesh.discovery.state import StateFile
 from mesh.discovery.verdicts import VerdictReporter
 from mesh.model import Locality
 from mesh.sidecar.admin import Admin
 from mesh.sidecar.config import SidecarConfig
+from mesh.sidecar.explain import Explainer
 from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.limits import SHED_RATIO
@@ -80,7 +83,8 @@ class Sidecar:
         state = StateFile(config.state_dir, config.service, config.instance, worker)
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget,
                                  Caller(config.id, Locality(config.region, config.zone)),
-                                 Checker(self.hub, config.allow_check_commands), lambda: self.verdicts.changed())
+                                 Checker(self.hub, config.allow_check_commands), lambda: self.verdicts.changed(),
+                                 OwnPolicies(config.allow_custom_policies, rng.next64))
         self.verdicts = VerdictReporter(channel, self.id, self.clusters.verdicts, rng)
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
@@ -99,6 +103,8 @@ class Sidecar:
             admin = Admin(lambda: self.gather(), lambda: self.phase)
             self.admin_door = self.doors.add("admin", admin.accept)
         self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)
+        explainer = Explainer(self.outbounds, self.clusters, self.discovery)
+        self.introspection = IntrospectionClient(channel, self.id, explainer.answer, explainer.reports, rng)
         self.inbound: Inbound | None = None
         self.presence: Presence | None = None
         if config.app is not None:
@@ -134,6 +140,7 @@ class Sidecar:
         self.discovery.subscribe(self._config.service)
         self.discovery.start()
         self.verdicts.start()
+        self.introspection.start()
         if self.exporter is not None:
             self.exporter.start()
         for log in (self.access_log, self.decisions):
@@ -210,6 +217,7 @@ class Sidecar:
         left = self._config.drain_timeout - (loop.time() - started)
         await self.outbounds.drain(max(0.1, left))
         self.collector.stop()
+        await self.introspection.close()
         await self.verdicts.close(_TAKE_BACK)
         await self.discovery.close()
         self.clusters.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Numbers that are set, not counted: each worker has the same.
-_SET = frozenset({"weight"})
+_SET = frozenset({"weight", "longest_pick"})
 
 
 def total(values: Sequence[Any], key: str = "") -> Any:

@@ -31,6 +31,10 @@ cdef class Template:
     cdef int grpc_status
     cdef str reason
     cdef str why
+    cdef str pick
+    cdef Py_ssize_t candidates
+    cdef str version
+    cdef str listener
     cdef bint fits(self, Record record) except -1
 
 cdef class SpanEncoder:

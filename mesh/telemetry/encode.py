@@ -67,6 +67,10 @@ class Template:
         self.grpc_status: int = record.grpc_status
         self.reason: str = record.reason
         self.why: str = record.why
+        self.pick: str = record.pick
+        self.candidates: int = record.candidates
+        self.version: str = record.version
+        self.listener: str = record.listener
 
     def fits(self, record: Record) -> cython.bint:
         """Whether `record` is of this kind."""
@@ -83,6 +87,10 @@ class Template:
             and (self.source is record.source or self.source == record.source)
             and (self.reason is record.reason or self.reason == record.reason)
             and (self.why is record.why or self.why == record.why)
+            and self.candidates == record.candidates
+            and (self.pick is record.pick or self.pick == record.pick)
+            and (self.version is record.version or self.version == record.version)
+            and (self.listener is record.listener or self.listener == record.listener)
         )
 
 
@@ -182,7 +190,8 @@ class SpanEncoder:
     def remembered(self, record: Record) -> Template:
         key = (record.kind, record.protocol, record.service, record.method, record.authority, record.endpoint,
                record.peer_host, record.peer_port, record.source, record.attempt, record.attempts, record.http_status,
-               record.grpc_status, record.reason, record.why, record.parent_id == 0)
+               record.grpc_status, record.reason, record.why, record.pick, record.candidates, record.version,
+               record.listener, record.parent_id == 0)
         found: Template | None = self.templates.get(key)
         if found is None:
             if len(self.templates) >= MAX_TEMPLATES:

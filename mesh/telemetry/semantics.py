@@ -77,6 +77,14 @@ def stable_attributes(record: Record) -> Attributes:
         attributes["http.request.resend_count"] = record.attempt - 1
         if record.why:
             attributes["mesh.retry_reason"] = record.why
+        if record.pick:
+            attributes["mesh.pick"] = record.pick
+    if record.candidates and record.kind != SERVER:
+        attributes["mesh.candidates"] = record.candidates
+    if record.version and record.kind != SERVER:
+        attributes["mesh.version"] = record.version
+    if record.listener and record.kind != RETRY:
+        attributes["mesh.listener"] = record.listener
     if record.reason:
         attributes["mesh.reason"] = record.reason
     error_type = outcome(record).error_type

@@ -54,6 +54,13 @@ class Prefer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREFER_ANY: _ClassVar[Prefer]
     PREFER_REGION: _ClassVar[Prefer]
     PREFER_ZONE: _ClassVar[Prefer]
+
+class CustomMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CUSTOM_MODE_UNSPECIFIED: _ClassVar[CustomMode]
+    CUSTOM_MODE_OFF: _ClassVar[CustomMode]
+    CUSTOM_MODE_SHADOW: _ClassVar[CustomMode]
+    CUSTOM_MODE_LIVE: _ClassVar[CustomMode]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_HTTP2: Protocol
@@ -86,6 +93,10 @@ PREFER_UNSPECIFIED: Prefer
 PREFER_ANY: Prefer
 PREFER_REGION: Prefer
 PREFER_ZONE: Prefer
+CUSTOM_MODE_UNSPECIFIED: CustomMode
+CUSTOM_MODE_OFF: CustomMode
+CUSTOM_MODE_SHADOW: CustomMode
+CUSTOM_MODE_LIVE: CustomMode
 
 class LatencyPolicy(_message.Message):
     __slots__ = ("decay", "initial")
@@ -156,8 +167,19 @@ class SlowStartPolicy(_message.Message):
     min_ratio: float
     def __init__(self, window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., aggression: _Optional[float] = ..., min_ratio: _Optional[float] = ...) -> None: ...
 
+class CustomPolicy(_message.Message):
+    __slots__ = ("source", "mode", "time_limit")
+    CLASS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    TIME_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    mode: CustomMode
+    time_limit: _duration_pb2.Duration
+    def __init__(self, source: _Optional[str] = ..., mode: _Optional[_Union[CustomMode, str]] = ..., time_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., **kwargs) -> None: ...
+
 class BalancePolicy(_message.Message):
-    __slots__ = ("algorithm", "choices", "capacity", "latency", "hash", "sticky", "subset", "locality", "slow_start", "overprovisioning", "panic_threshold", "merge_window")
+    __slots__ = ("algorithm", "choices", "capacity", "latency", "hash", "sticky", "subset", "locality", "slow_start", "overprovisioning", "panic_threshold", "merge_window", "custom")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     CHOICES_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +192,7 @@ class BalancePolicy(_message.Message):
     OVERPROVISIONING_FIELD_NUMBER: _ClassVar[int]
     PANIC_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MERGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
     algorithm: Algorithm
     choices: int
     capacity: int
@@ -182,7 +205,8 @@ class BalancePolicy(_message.Message):
     overprovisioning: float
     panic_threshold: float
     merge_window: _duration_pb2.Duration
-    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ..., subset: _Optional[_Union[SubsetPolicy, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ..., slow_start: _Optional[_Union[SlowStartPolicy, _Mapping]] = ..., overprovisioning: _Optional[float] = ..., panic_threshold: _Optional[float] = ..., merge_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    custom: CustomPolicy
+    def __init__(self, algorithm: _Optional[_Union[Algorithm, str]] = ..., choices: _Optional[int] = ..., capacity: _Optional[int] = ..., latency: _Optional[_Union[LatencyPolicy, _Mapping]] = ..., hash: _Optional[_Union[HashPolicy, _Mapping]] = ..., sticky: _Optional[_Union[StickyPolicy, _Mapping]] = ..., subset: _Optional[_Union[SubsetPolicy, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ..., slow_start: _Optional[_Union[SlowStartPolicy, _Mapping]] = ..., overprovisioning: _Optional[float] = ..., panic_threshold: _Optional[float] = ..., merge_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., custom: _Optional[_Union[CustomPolicy, _Mapping]] = ...) -> None: ...
 
 class HedgePolicy(_message.Message):
     __slots__ = ("percentile", "min_delay")

@@ -56,6 +56,9 @@ class Sidecar:
     def on_service(self, name: str, service: Service | None) -> None:
         self.clusters.on_service(name, service)
 
+    def in_force(self, name: str, version: str) -> None:
+        self.clusters.in_force(name, version)
+
     def on_endpoints(self, name: str, endpoints: Mapping[str, Endpoint]) -> None:
         self.clusters.on_endpoints(name, endpoints)
         node = self.cluster.pick(0, None)

@@ -28,6 +28,7 @@ class Sink:
     """Keeps what is in force; refuses weights over `limit`."""
 
     def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
         self.limit = 1_000_000
         self.services: dict[str, Service | None] = {}
         self.weights: dict[str, dict[str, int]] = {}
@@ -40,6 +41,9 @@ class Sink:
     def on_service(self, name: str, service: Service | None) -> None:
         self.calls += 1
         self.services[name] = service
+
+    def in_force(self, name: str, version: str) -> None:
+        self.versions[name] = version
 
     def on_endpoints(self, service: str, endpoints: Mapping[str, Endpoint]) -> None:
         self.calls += 1

@@ -11,7 +11,15 @@ import grpc
 import pytest
 
 from mesh.cli.group import invoke
-from mesh.v1 import health_pb2_grpc, registry_pb2, registry_pb2_grpc, trace_pb2, trace_pb2_grpc
+from mesh.v1 import (
+    health_pb2_grpc,
+    introspection_pb2,
+    introspection_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+    trace_pb2,
+    trace_pb2_grpc,
+)
 
 
 class Refuse(Exception):
@@ -61,6 +69,8 @@ def _server() -> Iterator[Plane]:
     trace_pb2_grpc.add_TraceQueryServiceServicer_to_server(_servicer(trace_pb2_grpc.TraceQueryServiceServicer, plane),
                                                            server)
     health_pb2_grpc.add_HealthServiceServicer_to_server(_servicer(health_pb2_grpc.HealthServiceServicer, plane), server)
+    introspection_pb2_grpc.add_IntrospectionServiceServicer_to_server(
+        _servicer(introspection_pb2_grpc.IntrospectionServiceServicer, plane), server)
     plane.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield plane
@@ -73,6 +83,7 @@ def plane(_server: Plane, monkeypatch: pytest.MonkeyPatch) -> Plane:
     _server.answers.clear()
     _server.answers["ListSidecars"] = registry_pb2.ListSidecarsResponse(revision=1)
     _server.answers["ListTraces"] = trace_pb2.ListTracesResponse()
+    _server.answers["ListPolicies"] = introspection_pb2.ListPoliciesResponse()
     monkeypatch.setenv("MESH_CONTROL_PLANE", _server.address)
     return _server
 

@@ -21,6 +21,7 @@ from mesh.xds.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryRespo
 
 class Sink:
     def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
         self.services: dict[str, Service | None] = {}
         self.endpoints: dict[str, list[str]] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -31,6 +32,9 @@ class Sink:
     def on_service(self, name: str, service: Service | None) -> None:
         self.services[name] = service
         self.on_change()
+
+    def in_force(self, name: str, version: str) -> None:
+        self.versions[name] = version
 
     def on_endpoints(self, service: str, endpoints: Mapping[str, Endpoint]) -> None:
         self.endpoints[service] = sorted(endpoints)

@@ -20,6 +20,7 @@ class Recording:
     """A sink that keeps what is in force and refuses what `refuse` names."""
 
     def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
         self.services: dict[str, Service | None] = {}
         self.endpoints: dict[str, dict[str, int]] = {}
         self.calls: list[str] = []
@@ -35,6 +36,9 @@ class Recording:
         if name in self.refuse:
             raise self.refuse[name]
         self.services[name] = service
+
+    def in_force(self, name: str, version: str) -> None:
+        self.versions[name] = version
 
     def on_endpoints(self, service: str, endpoints: Mapping[str, Endpoint]) -> None:
         self.calls.append(f"{service}/*")
