@@ -219,6 +219,8 @@ class Exchange(Retrying):
             pushback = value_of(head, b"grpc-retry-pushback-ms")
         else:
             http_status = head.status
+            if http_status < 500 and http_status != TOO_MANY_REQUESTS and http_status not in cluster.retry.statuses:
+                return False  # the caller's doing: it comes by the thousand, and nobody need be told why it stays
         if head.status in OVERLOAD_STATUSES or grpc_status in OVERLOAD_CODES:
             after = value_of(head, b"retry-after")
         if pushback is not None or after is not None:

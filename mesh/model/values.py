@@ -67,6 +67,9 @@ class Service:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.retry.hedge.percentile and self.balance.sticky.cookie:
+            raise InvalidResource("retry.hedge.percentile", f"{self.retry.hedge.percentile!r}: balance.sticky keeps a "
+                                                            "client at its endpoint, a hedge goes to another")
         needed = self.balance.needs_http()
         if needed and self.protocol is Protocol.TCP:
             raise InvalidResource(f"balance.{needed}", "a service of protocol tcp has no requests to read it from")

@@ -258,6 +258,20 @@ def test_an_endpoint_with_a_rate_limit_is_left_alone_and_has_not_failed(headers:
     run(main)
 
 
+@pytest.mark.parametrize(("answer", "headers", "told"), [
+    (fail(404), PLAIN, []), (fail(500), PLAIN, ["the status is not in retry.statuses"]),
+    (trailers_only(14), GRPC, ["the app may have run it, and it is not declared idempotent"]),
+    (lambda call: call.cancel(2), GRPC, ["the app may have run it, and it is not declared idempotent"])])
+def test_the_span_says_why_a_failure_was_not_tried_again(answer: Any, headers: Any, told: Any) -> None:
+    async def main() -> None:
+        async with world(answer, well, service=cart()) as w:
+            await answered((await w.client()).request(headers))
+            await until(w.idle)
+            assert events(w) == [("not tried again", why) for why in told]
+
+    run(main)
+
+
 def test_a_rate_limit_that_is_worth_repeating_is_repeated_and_no_failure() -> None:
     async def main() -> None:
         retry = RetryPolicy(**QUICK, statuses=frozenset((429,)))

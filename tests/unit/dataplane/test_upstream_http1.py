@@ -9,7 +9,7 @@ import pytest
 from h2_world import Peer, until
 from http1_world import GET, OK, answer, ok, run, world
 
-from mesh.model import Endpoint, Protocol, RetryPolicy, Service
+from mesh.model import Endpoint, Protocol, RetryPolicy, Service, TimeoutPolicy
 
 
 def test_a_connection_is_used_again() -> None:
@@ -166,5 +166,32 @@ def test_who_waits_for_a_connection_that_can_not_be_had_is_told() -> None:
                 assert head.startswith(b"HTTP/1.1 503 ")
                 assert b"mesh-reason: upstream_connect_failed" in head
             assert w.entry.active == 0
+
+    run(main)
+
+
+def test_an_app_is_told_of_time_and_attempts_left() -> None:
+    """As lines of HTTP/1.1: the first hop's own count, one that came in, and none for what can't be run twice."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK)
+
+    async def main() -> None:
+        async with world(serve) as w:
+            w.cluster.update_service(Service("shop", Protocol.HTTP1, timeout=TimeoutPolicy(request=20)))
+            reader, writer = await w.caller()
+            parent = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+            for request in (GET, GET[:-2] + parent + b"tracestate: x=1, mesh=a:2\r\nMesh-Attempts: 5\r\n\r\n",
+                            b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n"):
+                writer.write(request)
+                await answer(reader)
+            said = [{line.split(b": ")[0].lower(): line.split(b": ")[1] for line in head.split(b"\r\n")[1:-2]}
+                    for head in heads]
+            assert [each.get(b"mesh-attempts") for each in said] == [b"3", b"2", None]
+            assert [each.get(b"tracestate") for each in said] == [b"mesh=a:3", b"mesh=a:2,x=1", None]
+            assert all(each[b"grpc-timeout"].endswith(b"u") for each in said)
 
     run(main)

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from mesh.errors import InvalidResource
-from mesh.model import RETRYABLE_CODES, HedgePolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
+from mesh.model import (
+    RETRYABLE_CODES,
+    BalancePolicy,
+    HedgePolicy,
+    Protocol,
+    RetryPolicy,
+    Service,
+    StickyPolicy,
+    TimeoutPolicy,
+)
 
 
 def test_codes():
@@ -69,6 +78,13 @@ def test_a_hedge_needs_a_second_attempt_and_a_budget():
         RetryPolicy(max_attempts=1, hedge=hedge)
     with pytest.raises(InvalidResource, match=r"^hedge\.percentile: 0\.95 needs a budget"):
         RetryPolicy(budget_ratio=0, budget_min_per_second=0, hedge=hedge)
+
+
+def test_a_client_that_is_kept_at_its_endpoint_has_no_other():
+    sticky = BalancePolicy(sticky=StickyPolicy("sid"))
+    with pytest.raises(InvalidResource, match=r"^retry\.hedge\.percentile: 0\.95: balance\.sticky keeps"):
+        Service("cart", Protocol.HTTP2, sticky, RetryPolicy(hedge=HedgePolicy(0.95)))
+    assert Service("cart", Protocol.HTTP2, sticky).retry.hedge.percentile == 0
 
 
 @pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP])

@@ -129,12 +129,13 @@ def services(draw: Any) -> Service:
     base, longest = sorted((draw(seconds(0.001, 60)), draw(seconds(0.001, 60))))
     attempts, ratio, floor = draw(st.integers(1, 10)), draw(st.floats(0, 1)), draw(st.floats(0, 10_000))
     requests = protocol not in (Protocol.TCP, Protocol.UDP)
-    hedge = HedgePolicy(draw(st.floats(0.5, 0.999)) if requests and attempts > 1 and ratio + floor > 0 else 0.0,
-                        draw(seconds(0.001, 60)))
+    balance = draw(balances(protocol))
+    hedges = requests and attempts > 1 and ratio + floor > 0 and not balance.sticky.cookie
+    hedge = HedgePolicy(draw(st.floats(0.5, 0.999)) if hedges else 0.0, draw(seconds(0.001, 60)))
     per_try = draw(seconds(0.001, 86_400)) if requests and draw(st.booleans()) else 0.0
     eject, most = sorted((draw(seconds(0.001, 3600)), draw(seconds(0.001, 3600))))
     return Service(
-        name=draw(NAMES), protocol=protocol, balance=draw(balances(protocol)),
+        name=draw(NAMES), protocol=protocol, balance=balance,
         retry=RetryPolicy(
             max_attempts=attempts,
             codes=frozenset(draw(st.sets(st.sampled_from(RETRYABLE_CODES), min_size=1))),
