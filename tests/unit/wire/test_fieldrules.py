@@ -5,7 +5,7 @@ import pytest
 from mesh.wire.fieldrules import all_of, digits, name_problem, value_problem
 
 OTHER, METHOD, SCHEME, AUTHORITY, PATH, PROTOCOL, STATUS = range(7)
-CONTENT_LENGTH, HOST, TE = 13, 17, 18
+CONTENT_LENGTH, HOST, TE = 13, 18, 19
 
 
 @pytest.mark.parametrize("name", [b"a", b"x-y_z.0", b"grpc-status", b":path", b":status", b"te", b"!#$%&'*+-.^_`|~0a"])
