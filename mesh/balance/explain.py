@@ -8,10 +8,11 @@ have in common (slow start's weights, a first latency) is put back. What this mu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
+from typing import NamedTuple
 
 from mesh.balance.balancer import Balancer
 from mesh.balance.levels import Eligibility, Level
@@ -111,17 +112,19 @@ class Rehearsal:
 
 
 def explain(balancer: Balancer, now: float, key_of: Callable[[Rng], int], cookies: bytes | None = None,
-            tried: list[Node] | None = None, head: object = None) -> Explanation:
+            tried: list[Node] | None = None, head: object = None, full: Sequence[Node] = ()) -> Explanation:
     """Return what `balancer` would do at `now` for a request.
 
     `key_of`: its key, with the generator where it has none; `cookies`: its Cookie field, where the policy has one;
-    `tried`: where it has been; `head`: what a policy of one's own is shown of it. O(n), and DRAWS picks.
+    `tried`: whom it avoids while there is another; `full`: who takes no more now, see Cluster.place; `head`: what a
+    policy of one's own is shown of it. O(n), and DRAWS picks.
     """
+    call = _Call(cookies, tried, tuple(full), now)
     with Rehearsal(balancer) as fork:
         key = key_of(fork.rng)
         if fork.custom is not None:
             fork.custom.head = head
-        picked = _pick(fork, cookies, key, now, tried)
+        picked = call.place(fork, key)
         why = fork.why
         policy = fork.policy
         measured = {node: node.latency for node in fork.nodes.nodes if node.samples}
@@ -134,11 +137,11 @@ def explain(balancer: Balancer, now: float, key_of: Callable[[Rng], int], cookie
         shares: Counter[Node | None] = Counter({picked: 1})
         if picked is not None and policy.algorithm not in HASHING and why != "sticky":
             draws = DRAWS if fork.custom is None else FEW_DRAWS
-            shares = Counter(_pick(fork, cookies, key, now, tried) for _ in range(draws))
+            shares = Counter(call.place(fork, key) for _ in range(draws))
         places = _places(levels)
         nodes = sorted(fork.nodes.nodes, key=lambda node: (node is not picked, node not in places, -shares[node]))
         drawn = shares.total()
-        described = tuple(_describe(node, policy, places.get(node), now, tried, measured.get(node), scores.get(node),
+        described = tuple(_describe(node, policy, places.get(node), call, measured.get(node), scores.get(node),
                                     shares[node] / drawn) for node in nodes[:LISTED])
     return Explanation(picked, why, key, tuple(_share(level) for level in levels), described,
                        max(0, len(nodes) - LISTED))
@@ -153,10 +156,28 @@ def chance(policy: BalancePolicy) -> str:
     return "chance has a say: the share says how much"
 
 
-def _pick(fork: Balancer, cookies: bytes | None, key: int, now: float, tried: list[Node] | None) -> Node | None:
-    if fork.sticky is not None:
-        return fork.pick_again(cookies, key, now, tried)
-    return fork.pick(key, now, tried)
+class _Call(NamedTuple):
+    """What of a call has a say in its picks beside its key."""
+
+    cookies: bytes | None
+    tried: list[Node] | None
+    full: tuple[Node, ...]
+    now: float
+
+    def place(self, fork: Balancer, key: int) -> Node | None:
+        """Pick; one that is full only where all are."""
+        node = self._pick(fork, key, self.tried)
+        if node is None or node not in self.full:
+            return node
+        node = self._pick(fork, key, [*self.full, *(self.tried or ())])
+        if self.tried is not None and node in self.full:
+            node = self._pick(fork, key, list(self.full))
+        return node
+
+    def _pick(self, fork: Balancer, key: int, avoided: list[Node] | None) -> Node | None:
+        if fork.sticky is not None:
+            return fork.pick_again(self.cookies, key, self.now, avoided)
+        return fork.pick(key, self.now, avoided)
 
 
 def _places(levels: list[Level]) -> dict[Node, tuple[Level, _Part]]:
@@ -168,16 +189,15 @@ def _places(levels: list[Level]) -> dict[Node, tuple[Level, _Part]]:
     return places
 
 
-def _describe(node: Node, policy: BalancePolicy, place: tuple[Level, _Part] | None, now: float,
-              tried: list[Node] | None, latency: float | None, score: float | None, share: float) -> Candidate:
+def _describe(node: Node, policy: BalancePolicy, place: tuple[Level, _Part] | None, call: _Call,
+              latency: float | None, score: float | None, share: float) -> Candidate:
     level, part = place or (None, _Part.OUTSIDE)
     ramp = 1.0 if policy.slow_start.window <= 0 or node.full_weight == 0 else node.weight / (100 * node.full_weight)
-    return Candidate(node, level.name if level is not None else "", _state(node, policy, level, part, now, tried),
-                     _note(node, level, now), min(ramp, 1.0), latency, score, share)
+    return Candidate(node, level.name if level is not None else "", _state(node, policy, level, part, call),
+                     _note(node, level, call.now), min(ramp, 1.0), latency, score, share)
 
 
-def _state(node: Node, policy: BalancePolicy, level: Level | None, part: _Part, now: float,
-           tried: list[Node] | None) -> str:
+def _state(node: Node, policy: BalancePolicy, level: Level | None, part: _Part, call: _Call) -> str:
     """Why a node can't be picked, "" where it can."""
     if level is None:
         if node.endpoint.health is Health.DRAINING:
@@ -188,11 +208,13 @@ def _state(node: Node, policy: BalancePolicy, level: Level | None, part: _Part, 
             return "its metadata is not what subset.match asks for"
         return "unhealthy, the registry says"
     if part is _Part.AWAY or (part is _Part.OUTSIDE and node.unproven):
-        return _away(node, now)
+        return _away(node, call.now)
     if part is _Part.OUTSIDE:
         return f"not one of the {policy.subset.size} that this sidecar uses"
-    if tried and node in tried:
-        return "tried already"
+    if node in call.full:
+        return f"full: {node.in_flight} calls in flight, as many as it may have"
+    if call.tried and node in call.tried:
+        return "avoided: it was tried, or asked to be left alone"
     return "" if level.load > 0 else "spare: the levels before it take everything"
 
 

@@ -83,6 +83,7 @@ def to_json(answer: Any, question: Any) -> dict[str, Any]:
         "service": service_to_document(service_from_proto(found.service)),
         "service_version": found.service_version, "endpoints_version": found.endpoints_version,
         "refused": list(found.refused), "picked": found.picked or None, "reason": found.reason or None,
+        "crowded": found.crowded or None,
         "why": found.why, "chance": found.chance or None, "score": found.score or None, "key": found.key or None,
         "levels": [MessageToDict(level, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
                    for level in found.levels],
@@ -124,6 +125,8 @@ def _print(answer: Any, question: Any) -> None:
         click.echo(f"Picked     {found.picked}: {found.why}" + (f" ({found.chance})" if found.chance else ""))
     else:
         click.echo(click.style(f"Fails      {found.reason}: no endpoint can be picked", fg="red"))
+    if found.crowded:
+        click.echo(click.style(f"Waits      {found.crowded}", fg="yellow"))
     if found.score:
         click.echo(f"Score      {found.score}")
     _print_retries(found, service)

@@ -392,6 +392,27 @@ class Cluster:
             else:
                 _log.info("%s is back after %.0f s", node.resource, now - node.ejected_at)
 
+    def explain(self, key_of: Callable[[Any], int], cookies: bytes | None, head: Head | None) -> Any:
+        """What the next pick would be, and of what it would be made (mesh.balance.explain): as `place` makes it."""
+        from mesh.balance.explain import explain  # nobody asks most sidecars
+
+        full = self.gate.full if self.gate is not None else ()
+        tried = None if self.resting is None else self.resting.beside(None, self.hub.now)
+        return explain(self.balancer, self.hub.now, key_of, cookies, tried, head, full)
+
+    def crowded(self) -> str:
+        """Why a request would have to wait for room now, "" where it would not."""
+        gate: Any = self.gate
+        if gate is None:
+            return ""
+        if gate.max_requests and gate.in_flight >= gate.max_requests:
+            return f"{gate.in_flight} requests are in flight, as many as limits.max_requests lets in"
+        if gate.adaptive is not None and gate.in_flight >= gate.adaptive.limit:
+            return f"{gate.in_flight} requests are in flight, as many as limits.adaptive lets in now"
+        if gate.full and len(gate.full) >= len(self.nodes.nodes):
+            return "all endpoints have as many requests in flight as limits.endpoint_requests lets in"
+        return ""
+
     def custom_statistics(self) -> dict[str, Any] | None:
         """What has become of the service's policy of its own, None where it has none."""
         policy = self.balancer.policy.custom

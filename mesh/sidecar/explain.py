@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol as Interface
 
 from mesh import errors
-from mesh.balance.explain import SCORES, Candidate, LevelShare, chance, explain
+from mesh.balance.explain import SCORES, Candidate, Explanation, LevelShare, chance
 from mesh.balance.hashing import source_key
 from mesh.dataplane.affinity import Affinity, value_of
 from mesh.dataplane.cluster import Cluster
@@ -102,8 +102,10 @@ class Explainer:
         balancer = cluster.balancer
         source_hash = source_key(source)
         cookies = value_of(head, b"cookie") if head is not None and balancer.sticky is not None else None
-        found = explain(balancer, now, lambda rng: source_hash if head is None or cluster.affinity is None
-                        else Affinity(balancer, rng).key(head, source_hash), cookies, head=head)
+        found: Explanation = cluster.explain(
+            lambda rng: source_hash if head is None or cluster.affinity is None
+            else Affinity(balancer, rng).key(head, source_hash), cookies, head)
+        answer.crowded = cluster.crowded()
         policy = balancer.policy
         answer.why = found.why
         answer.chance = "" if found.why == "sticky" else chance(policy)

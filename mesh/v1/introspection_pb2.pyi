@@ -133,7 +133,7 @@ class ExplainedRetry(_message.Message):
     def __init__(self, failure: _Optional[str] = ..., again: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("listener", "address", "service", "service_version", "endpoints_version", "refused", "picked", "reason", "why", "chance", "score", "key", "levels", "endpoints", "omitted", "retries", "retry_budget", "method")
+    __slots__ = ("listener", "address", "service", "service_version", "endpoints_version", "refused", "picked", "reason", "why", "chance", "score", "key", "levels", "endpoints", "omitted", "retries", "retry_budget", "method", "crowded")
     LISTENER_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class Explanation(_message.Message):
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     RETRY_BUDGET_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
+    CROWDED_FIELD_NUMBER: _ClassVar[int]
     listener: str
     address: str
     service: _service_pb2.Service
@@ -170,7 +171,8 @@ class Explanation(_message.Message):
     retries: _containers.RepeatedCompositeFieldContainer[ExplainedRetry]
     retry_budget: float
     method: str
-    def __init__(self, listener: _Optional[str] = ..., address: _Optional[str] = ..., service: _Optional[_Union[_service_pb2.Service, _Mapping]] = ..., service_version: _Optional[str] = ..., endpoints_version: _Optional[str] = ..., refused: _Optional[_Iterable[str]] = ..., picked: _Optional[str] = ..., reason: _Optional[str] = ..., why: _Optional[str] = ..., chance: _Optional[str] = ..., score: _Optional[str] = ..., key: _Optional[str] = ..., levels: _Optional[_Iterable[_Union[ExplainedLevel, _Mapping]]] = ..., endpoints: _Optional[_Iterable[_Union[ExplainedEndpoint, _Mapping]]] = ..., omitted: _Optional[int] = ..., retries: _Optional[_Iterable[_Union[ExplainedRetry, _Mapping]]] = ..., retry_budget: _Optional[float] = ..., method: _Optional[str] = ...) -> None: ...
+    crowded: str
+    def __init__(self, listener: _Optional[str] = ..., address: _Optional[str] = ..., service: _Optional[_Union[_service_pb2.Service, _Mapping]] = ..., service_version: _Optional[str] = ..., endpoints_version: _Optional[str] = ..., refused: _Optional[_Iterable[str]] = ..., picked: _Optional[str] = ..., reason: _Optional[str] = ..., why: _Optional[str] = ..., chance: _Optional[str] = ..., score: _Optional[str] = ..., key: _Optional[str] = ..., levels: _Optional[_Iterable[_Union[ExplainedLevel, _Mapping]]] = ..., endpoints: _Optional[_Iterable[_Union[ExplainedEndpoint, _Mapping]]] = ..., omitted: _Optional[int] = ..., retries: _Optional[_Iterable[_Union[ExplainedRetry, _Mapping]]] = ..., retry_budget: _Optional[float] = ..., method: _Optional[str] = ..., crowded: _Optional[str] = ...) -> None: ...
 
 class PolicyReport(_message.Message):
     __slots__ = ("service", "class_name", "mode", "state", "picks", "agreed", "differed", "abstained", "faults", "last_fault", "pick_seconds", "longest_pick")

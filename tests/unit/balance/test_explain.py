@@ -164,7 +164,7 @@ def test_each_endpoint_says_why_not() -> None:
         "a": "", "b": "draining", "c": "weight 0", "d": "its metadata is not what subset.match asks for",
         "e": "unhealthy, the registry says", "f": "ejected for 30 s more (2 times in a row)",
         "g": "spare: the levels before it take everything"}
-    assert states["h0"] == "tried already"
+    assert states["h0"] == "avoided: it was tried, or asked to be left alone"
     notes = {each.node.endpoint.name: each.note for each in said.candidates}
     assert (notes["a"], notes["h1"]) == ("3 failures in a row", "")
     assert [level.name for level in said.levels] == ["", "priority 1"]
@@ -260,3 +260,15 @@ def test_what_chance_has_to_say() -> None:
     assert "turn" in chance(policy_of(Algorithm.ROUND_ROBIN))
     assert "chance" in chance(policy_of(Algorithm.POWER_OF_TWO))
     assert copy.copy(Rng(1)).next64() == Rng(1).next64()
+
+
+def test_one_that_is_full_is_picked_only_where_all_are() -> None:
+    balancer = Balancer(policy_of(Algorithm.ROUND_ROBIN), node_set([1, 1, 1]), Rng(1))
+    nodes = balancer.nodes.nodes
+    said = explain(balancer, 1.0, lambda _: 1, full=nodes[:2])
+    assert said.picked is nodes[2]
+    states = {each.node: each.state for each in said.candidates}
+    assert states == {nodes[0]: "full: 0 calls in flight, as many as it may have",
+                      nodes[1]: "full: 0 calls in flight, as many as it may have", nodes[2]: ""}
+    assert explain(balancer, 1.0, lambda _: 1, tried=[nodes[2]], full=nodes[:2]).picked is nodes[2]
+    assert explain(balancer, 1.0, lambda _: 1, full=nodes).picked in nodes

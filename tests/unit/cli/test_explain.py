@@ -83,6 +83,12 @@ def test_json_has_the_same(mesh: Mesh, plane: Any) -> None:
     assert told["reason"] is None
 
 
+def test_a_call_that_would_wait(mesh: Mesh, plane: Any) -> None:
+    plane.answers["Explain"] = answer(crowded="9 requests are in flight")
+    assert "Waits      9 requests are in flight\n" in mesh(*CALL).out
+    assert mesh(*CALL, "--json").json["crowded"] == "9 requests are in flight"
+
+
 def test_a_call_that_would_fail(mesh: Mesh, plane: Any) -> None:
     found = answer()
     found.explanation.picked, found.explanation.reason = "", "no_healthy_upstream"

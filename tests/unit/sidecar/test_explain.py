@@ -20,6 +20,7 @@ from mesh.model import (
     HashKey,
     HashPolicy,
     Health,
+    LimitsPolicy,
     Protocol,
     RetryPolicy,
     Service,
@@ -138,6 +139,23 @@ def test_a_call_that_would_fail_says_how() -> None:
     world.cluster.update_endpoints([Endpoint("cart", "a", "::1", 80, health=Health.DRAINING)])
     told = world.ask()
     assert (told.picked, told.reason, told.endpoints[0].state) == ("", "no_healthy_upstream", "draining")
+
+
+def test_limits_have_a_say() -> None:
+    world = World(Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN),
+                          limits=LimitsPolicy(endpoint_requests=1, max_requests=2)), "a", "b", "c")
+    assert world.ask().crowded == ""
+    nodes = world.cluster.nodes.nodes
+    nodes[0].begin()
+    assert {world.ask().picked for _ in range(3)} <= {"cart/b", "cart/c"}
+    states = {each.endpoint.name: each.state for each in world.ask().endpoints}
+    assert states["a"] == "full: 1 calls in flight, as many as it may have"
+    nodes[1].begin()
+    told = world.ask()
+    assert told.picked == "cart/c"
+    assert told.crowded == "2 requests are in flight, as many as limits.max_requests lets in"
+    for node in nodes[:2]:
+        node.end()
 
 
 def test_what_can_not_be_told_comes_with_a_remedy() -> None:
