@@ -232,6 +232,11 @@ def case_deadline_exceeded(world: World, trace: tuple[bytes, bytes]) -> Told:
 
 
 @case
+def case_per_try_timeout(world: World, trace: tuple[bytes, bytes]) -> Told:
+    return ask(world, made(world, serve(lambda peer, request: None), timeout={"per_try": "0.05s"}).name, trace)
+
+
+@case
 def case_caller_protocol_error(world: World, trace: tuple[bytes, bytes]) -> Told:
     return ask(world, made(world, reset_with(7), protocol="GRPC").name, trace, GRPC, (b"grpc-timeout", b"soon"))
 
