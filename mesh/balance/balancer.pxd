@@ -67,6 +67,8 @@ cdef class Balancer:
     cpdef Balancer fork(self)
     @cython.locals(tier=Tier)
     cpdef double score(self, Node node, unsigned long long key) except? -1
+    @cython.locals(level=Level)
+    cpdef list concerned(self, double now)
     cpdef changed(self)
     cpdef str describe(self)
     @cython.locals(tier=Tier)

@@ -254,6 +254,17 @@ class Balancer:
                 return tier.picker.score(node, key)
         return self.picker.score(node, key)
 
+    def concerned(self, now: float) -> list[Node]:
+        """Return the nodes that picks may come to as the set is now, whatever this sidecar thinks of them. O(n)."""
+        subset = self.policy.subset
+        if not subset.size and not subset.match:
+            return self.nodes.nodes
+        found: list[Node] = []
+        for level in self.eligibility.sort(self.nodes.nodes, now):
+            found += level.chosen
+        self.changed()
+        return found
+
     def changed(self) -> None:
         """Say that the set was reconciled or a node ejected: the next pick looks at all of them again."""
         self.refresh_at = -INFINITY

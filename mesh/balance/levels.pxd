@@ -13,6 +13,7 @@ cdef class Level:
     cdef readonly long long total
     cdef readonly long long known
     cdef readonly list healthy
+    cdef readonly list chosen
     cdef readonly list active
     cdef readonly list away
     cdef readonly list probes

@@ -41,8 +41,9 @@ DISTANCES = 100
 
 class Level:
     """The nodes of one priority and distance. `load`: its part of the load; `active`: who is picked from, in the order
-    of the set; `away`: who is not in it by this sidecar's own verdict. `panic`: `active` has such ones in it. `probes`:
-    who is away and to be asked once; `held`: somebody is, or will be."""
+    of the set; `away`: who is not in it by this sidecar's own verdict. `panic`: `active` has such ones in it. `chosen`:
+    who is in the subset, whatever this sidecar thinks of it; `probes`: who is away and to be asked once; `held`:
+    somebody is, or will be."""
 
     def __init__(self, key: int, name: str) -> None:
         self.key = key
@@ -54,6 +55,7 @@ class Level:
         self.total = 0
         self.known = 0
         self.healthy: list[Node] = []
+        self.chosen: list[Node] = []
         self.active: list[Node] = []
         self.away: list[Node] = []
         self.probes: list[Node] = []
@@ -69,6 +71,7 @@ class Level:
         members = self.healthy
         if size > 0 and len(members) > size:
             members = window(members, size, place)
+        self.chosen = members
         weight = 0
         up = 0
         for node in members:

@@ -50,7 +50,8 @@ class Checker:
         self._closed = False
 
     def heed(self, cluster: Any) -> None:
-        """Check what the cluster's policy says, of its nodes, from now on. Endpoints that stay keep their state."""
+        """Check what the cluster's policy says, of the nodes that it may pick, from now on. Endpoints that stay keep
+        their state."""
         service = cluster.service
         policy: HealthPolicy = _OFF if service is None or self._closed else service.health
         if policy.command is not None and not self.allow_commands:
@@ -67,7 +68,7 @@ class Checker:
         if checks is None:
             checks = self._by_cluster[cluster] = {}
         now = self.hub.touch()
-        nodes = dict.fromkeys(cluster.nodes.nodes)
+        nodes = dict.fromkeys(cluster.balancer.concerned(now))
         for node in [node for node in checks if node not in nodes]:
             checks.pop(node).stop()
         for node in nodes:

@@ -173,6 +173,8 @@ class Cluster:
             self.caller = caller
             if self.balancer.policy.subset.size:
                 self.balancer.move(caller)
+                if self.checker is not None:
+                    self.checker.heed(self)
 
     def hear_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Discovery's latest set, by name: put in force now, or with what comes within the policy's merge window."""

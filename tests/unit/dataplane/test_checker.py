@@ -19,7 +19,17 @@ from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.errors import InvalidResource
-from mesh.model import CommandCheck, Endpoint, HealthPolicy, HttpCheck, OutlierPolicy, Service, TcpCheck
+from mesh.model import (
+    BalancePolicy,
+    CommandCheck,
+    Endpoint,
+    HealthPolicy,
+    HttpCheck,
+    OutlierPolicy,
+    Service,
+    SubsetPolicy,
+    TcpCheck,
+)
 
 POLICY = HealthPolicy(tcp=TcpCheck(), interval=2.0, timeout=1.0, rise=2, fall=3, jitter=0.0)
 
@@ -261,6 +271,30 @@ def test_a_check_that_passes_ends_an_ejection_and_none_that_began_before_it() ->
         cluster.failed(node)
         await place.advance(10.0)
         assert picked(cluster) == {"c1", "c2"}
+        place.checker.close()
+
+    run(main)
+
+
+def test_of_a_subset_only_its_endpoints_are_checked() -> None:
+    async def main() -> None:
+        place = Place()
+        cluster = place.serve(count=50, balance=BalancePolicy(subset=SubsetPolicy(size=5)))
+        await place.advance(0.1)
+        checked = {subject.endpoint.partition("/")[2] for subject in place.asked}
+        assert len(checked) == 5
+        assert picked(cluster) == checked
+        place.ill = dict.fromkeys((f"cart/{name}" for name in checked), "x")
+        await place.advance(8.0)
+        place.asked.clear()
+        place.put(51)
+        await place.advance(8.0)
+        assert 5 <= len({subject.endpoint for subject in place.asked}) <= 6  # what is ill stays in it
+        await place.advance(4.0)
+        place.asked.clear()
+        await place.advance(4.0)
+        assert {subject.endpoint.partition("/")[2] for subject in place.asked} == {
+            name for name, state in cluster.statistics()["endpoints"].items() if state["check"] is not None}
         place.checker.close()
 
     run(main)

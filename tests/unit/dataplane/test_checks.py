@@ -83,8 +83,10 @@ async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.transport.abort()
 
 
-def test_tcp() -> None:
+def test_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.dataplane.checks.TCP_GRACE", 0.05)
     assert against(silent, TcpCheck()) is None
+    monkeypatch.setattr("mesh.dataplane.checks.TCP_GRACE", PATIENT)
     assert against(says(b"220 smtp\r\n"), TcpCheck()) is None
     assert against(hangs_up, TcpCheck()) == "connected, then closed without a byte"
     assert against(resets, TcpCheck()) in ("connection reset", "connected, then closed without a byte")
