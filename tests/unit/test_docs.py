@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,12 +12,16 @@ import pytest
 import yaml
 
 from controlplane.command import parse
+from mesh.balance import Rng
 from mesh.cli.group import COMMANDS
+from mesh.dataplane.custom import OwnPolicy
 from mesh.demo.shop import MEMBERS
 from mesh.errors import REASONS
 from mesh.model import Endpoint, Service
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.resource.files import parse_documents
 from mesh.sidecar.config import OPTIONS
+from mesh.wire.hpack import make_head
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,3 +106,26 @@ def test_what_the_images_copy_exists_and_is_not_ignored(name: str) -> None:
     for source in copied:
         assert (ROOT / source).exists()
         assert f"!{source}" in ignored
+
+
+def test_the_policy_in_the_guide_to_policies_of_ones_own_works() -> None:
+    guide = (ROOT / "docs" / "policies.md").read_text()
+    source = next(each for each in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "import" in each)
+    guard: Any = SimpleNamespace(call=lambda function, *given: function(*given))
+    policy = OwnPolicy("cart", CustomPolicy("CheapestWithRoom", source, CustomMode.LIVE), Rng(1), guard,
+                       lambda: 0.0)
+
+    def candidate(name: str, in_flight: int, **metadata: str) -> Any:
+        return SimpleNamespace(name=name, in_flight=in_flight, metadata=metadata)
+
+    some = (candidate("dear", 0, cost="2"), candidate("full", 4, room="4", cost="0.5"),
+            candidate("cheap", 3, cost="0.5"))
+    policy.head = make_head([(b":method", b"GET"), (b":path", b"/")])
+    assert policy.pick(some, 1, 0.0).name == "cheap"
+    policy.on_result(some[2], 0.9, True, 0.0)
+    assert policy.pick(some, 1, 0.5).name == "dear"
+    policy.head = make_head([(b":method", b"POST"), (b"x-customer", b"ada")])
+    assert len({policy.pick(some, 1, 5.0).name for _ in range(5)}) == 1
+    policy.head = make_head([(b":method", b"POST")])
+    assert policy.pick(some, 1, 5.0) is None
+    assert (policy.faults, policy.last_fault) == ({}, "")

@@ -49,6 +49,7 @@ from mesh.model import (
     TimeoutPolicy,
 )
 from mesh.model.balance import HASHING, RAMPING, WITH_CHOICES, WITH_LATENCY
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.resource import convert
 from mesh.v1 import endpoint_pb2, service_pb2
 
@@ -91,7 +92,10 @@ def balances(draw: Any, protocol: Protocol) -> BalancePolicy:
         if algorithm in RAMPING and draw(st.booleans()) else SlowStartPolicy(),
         overprovisioning=draw(st.floats(1, 10)), panic_threshold=draw(st.floats(0, 1)),
         merge_window=draw(seconds(0, 60)),
-        sticky=sticky if protocol is not Protocol.TCP and draw(st.booleans()) else StickyPolicy())
+        sticky=sticky if protocol is not Protocol.TCP and draw(st.booleans()) else StickyPolicy(),
+        custom=CustomPolicy("Mine", "class Mine:\n    def pick(self, *given): pass\n",
+                            draw(st.sampled_from([CustomMode.OFF, CustomMode.SHADOW])), draw(seconds(0.000_01, 0.1)))
+        if draw(st.booleans()) else CustomPolicy())
 
 
 ZERO, COUNTS = st.just(0.0), st.integers(1, 1_000_000)

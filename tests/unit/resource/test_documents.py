@@ -44,6 +44,7 @@ from mesh.model import (
     TcpCheck,
     TimeoutPolicy,
 )
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.resource.documents import (
     endpoint_from_document,
     endpoint_to_document,
@@ -111,6 +112,10 @@ BALANCES = [
                    overprovisioning=1.2, panic_threshold=0.3, merge_window=1.0)),
     ({"sticky": {"cookie": "sid", "ttl": "1h", "path": "/shop"}},
      BalancePolicy(sticky=StickyPolicy("sid", 3600.0, "/shop"))),
+    ({"custom": {"class": "Mine", "source": "class Mine:\n    def pick(self, *given): pass\n", "mode": "live",
+                 "time_limit": "2ms"}},
+     BalancePolicy(custom=CustomPolicy("Mine", "class Mine:\n    def pick(self, *given): pass\n", CustomMode.LIVE,
+                                       0.002))),
 ]
 
 

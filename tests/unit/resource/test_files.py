@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import InvalidConfig, InvalidResource, MeshError
 from mesh.model import Endpoint, Protocol, RetryPolicy, Service
+from mesh.model.custom import CustomMode, CustomPolicy
 from mesh.resource.files import MAX_BYTES, load_documents, parse_documents
 
 YAML = """\
@@ -179,3 +180,40 @@ def test_any_bytes_are_read_or_refused(data: bytes, name: str):
 @given(st.integers(0, len(YAML)), st.integers(0, 12), st.text("[]{}:-,&*! \n'\"#ab1?|>%@", max_size=3))
 def test_any_damage_to_a_file_is_read_or_refused(at: int, cut: int, insert: str):
     assert complaint((YAML[:at] + insert + YAML[at + cut:]).encode(), "x.yaml").startswith("x.yaml")
+
+
+POLICY = "class Mine:\n    def pick(self, candidates, request, now, rng):\n        return None\n"
+OWN = "services:\n  - name: cart\n    balance:\n      custom: {class: Mine, file: mine.py, mode: shadow}\n"
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("shop.yaml", OWN),
+    ("shop.yaml", "kind: Service\nname: cart\nbalance: {custom: {class: Mine, file: mine.py, mode: shadow}}\n"),
+    ("shop.json", '{"services": [{"name": "cart", "balance": {"custom": {"class": "Mine", "file": "mine.py", '
+                  '"mode": "shadow"}}}]}')])
+def test_the_source_of_a_policy_may_stand_in_a_file_beside(tmp_path: Path, name: str, text: str):
+    (tmp_path / name).write_text(text)
+    (tmp_path / "mine.py").write_text(POLICY)
+    (service,) = load_documents(tmp_path / name)
+    assert isinstance(service, Service)
+    assert service.balance.custom == CustomPolicy("Mine", POLICY, CustomMode.SHADOW)
+    with pytest.raises(InvalidResource, match=r"custom\.file: unknown field"):
+        parse_documents(text.encode(), name)  # who is asked over a wire reads no files
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("mine.py", "none.py", "shop.yaml:4: services[0].balance.custom.file: none.py: No such file or directory"),
+    ("mine.py", "binary", "shop.yaml:4: services[0].balance.custom.file: binary: not UTF-8 at byte 0"),
+    ("mine.py", "7", "shop.yaml:4: services[0].balance.custom.file: expected the name of a file"),
+    ("mine.py", "mine.py, source: x",
+     "shop.yaml:4: services[0].balance.custom.file: source is given as well: one or the other"),
+    ("Mine", "Other", "shop.yaml:4: services[0].balance.custom.source: line 1: has no class Other, only Mine"),
+    ("shadow", "live, time_limit: 1s", "shop.yaml:4: services[0].balance.custom.time_limit: 1.0 is outside 1e-05..0.1"),
+    ("shadow", "loud", "shop.yaml:4: services[0].balance.custom.mode: 'loud' is none of off, shadow, live")])
+def test_a_policy_that_can_not_be_had_is_refused_at_its_line(tmp_path: Path, old: str, new: str, message: str):
+    (tmp_path / "shop.yaml").write_text(OWN.replace(old, new))
+    (tmp_path / "mine.py").write_text(POLICY)
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(InvalidResource) as caught:
+        load_documents(tmp_path / "shop.yaml")
+    assert str(caught.value).removeprefix(f"{tmp_path}/") == message

@@ -110,3 +110,15 @@ def test_ratios(raw: object, value: float) -> None:
 def test_what_is_no_ratio(raw: object) -> None:
     with pytest.raises(ValueError, match="is no ratio above 0 and up to 1"):
         values.ratio(raw)
+
+
+@pytest.mark.parametrize(("raw", "value"), [("true", True), ("False", False), (True, True), (False, False),
+                                            (" TRUE ", True)])
+def test_truth(raw: object, value: bool) -> None:
+    assert values.truth(raw) is value
+
+
+@pytest.mark.parametrize("raw", ["", "1", "yes", None, 0])
+def test_what_is_neither_true_nor_false(raw: object) -> None:
+    with pytest.raises(ValueError, match="is neither true nor false"):
+        values.truth(raw)

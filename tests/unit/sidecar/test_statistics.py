@@ -34,3 +34,8 @@ def test_nothing_and_one() -> None:
     assert total([None, None]) is None
     assert total([None, {"a": 1}]) == {"a": 1}
     assert total([worker(1)]) == worker(1)
+
+
+def test_the_longest_is_that_of_all() -> None:
+    assert total([{"picks": 1, "longest_pick": 0.5}, {"picks": 2, "longest_pick": 0.25}]) == {
+        "picks": 3, "longest_pick": 0.5}

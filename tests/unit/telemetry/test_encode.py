@@ -30,7 +30,9 @@ FIELDS = st.fixed_dictionaries({
     "peer_port": st.integers(0, 65535), "source": st.sampled_from(["", "10.0.0.1"]), "attempt": st.integers(1, 10),
     "attempts": st.integers(1, 10), "http_status": st.sampled_from([0, 200, 404, 503]),
     "grpc_status": st.integers(-1, 20), "reason": st.sampled_from(["", "unheard_of", *REASONS]),
-    "why": st.sampled_from(["", "power_of_two"]), "request_bytes": NS, "response_bytes": NS,
+    "why": st.sampled_from(["", "power_of_two"]), "pick": st.sampled_from(["", "maglev"]),
+    "candidates": st.integers(0, 3), "version": st.sampled_from(["", "17"]),
+    "listener": st.sampled_from(["", "inbound", "outbound cart"]), "request_bytes": NS, "response_bytes": NS,
     "tracestate": st.sampled_from([b"", b"a=1", b"a=1,b@c=x y"]),
     "events": st.none() | st.just([]) | st.lists(
         st.tuples(NS, NAME, st.dictionaries(NAME, st.text(max_size=3) | st.booleans() | st.floats(0, 1) | NS))),

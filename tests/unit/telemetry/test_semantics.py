@@ -102,6 +102,20 @@ def test_retry_attempt() -> None:
     assert "mesh.pick" not in attributes
 
 
+def test_what_a_pick_was_made_of() -> None:
+    known = {"pick": "maglev", "why": "power_of_two", "candidates": 3, "version": "17", "listener": "outbound cart"}
+
+    def told(kind: int) -> dict[str, Any]:
+        names = ("mesh.pick", "mesh.candidates", "mesh.version", "mesh.listener", "mesh.retry_reason")
+        return {name: value for name, value in stable_attributes(record(kind=kind, **known)).items() if name in names}
+
+    assert told(CLIENT) == {"mesh.pick": "power_of_two", "mesh.candidates": 3, "mesh.version": "17",
+                            "mesh.listener": "outbound cart"}
+    assert told(RETRY) == {"mesh.pick": "maglev", "mesh.candidates": 3, "mesh.version": "17",
+                           "mesh.retry_reason": "power_of_two"}
+    assert told(SERVER) == {"mesh.listener": "outbound cart"}
+
+
 def test_a_grpc_span_names_only_an_odd_http_status() -> None:
     assert "http.response.status_code" not in stable_attributes(record())
     assert stable_attributes(record(http_status=503))["http.response.status_code"] == 503
