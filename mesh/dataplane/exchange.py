@@ -40,6 +40,10 @@ DISCOVERY_WAIT = cython.declare(cython.double, 2.0)
 NO_ERROR = cython.declare(cython.int, 0)
 INTERNAL_ERROR = cython.declare(cython.int, 2)
 CANCEL = cython.declare(cython.int, 8)
+# What the callee's sidecar says that has no room for a request.
+FULL = cython.declare(frozenset, frozenset(
+    reason.code.encode() for reason in (errors.QUEUE_FULL, errors.QUEUE_TIMEOUT, errors.LIMIT_REQUESTS,
+                                        errors.LIMIT_CONNECTIONS, errors.OVERLOADED)))
 
 
 class Exchange(Retrying):
@@ -174,6 +178,7 @@ class Exchange(Retrying):
         head: Head = block.head
         not_delivered: cython.bint = head.not_delivered and self.entry.kind != SERVER
         if head.not_delivered or head.reason is not None:
+            self.full = not_delivered and head.reason in FULL
             head = passed_on(head, self.entry.kind == SERVER)
         record: Record = self.record
         if self.committed:  # trailers

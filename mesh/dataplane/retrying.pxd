@@ -31,6 +31,7 @@ cdef class Retrying(Attempt):
     cdef bint owner
     cdef str retry_why
     cdef bint repeated
+    cdef bint full
     # the current one, and the one beside it
     cdef double try_deadline
     cdef double hedge_at

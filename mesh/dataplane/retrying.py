@@ -42,7 +42,7 @@ class Retrying(Attempt):
     """As an Attempt it is the current one. `attempts`: begun so far, a hedge included. `inherited`: attempts that a
     caller further up the chain leaves to this hop, 0: none has said so. `owner`: this hop repeats what may have run,
     and those behind it don't. `hedge`: a copy of the request on its way to another endpoint. `record`: of them all.
-    `repeated`: it counts among the service's retries."""
+    `repeated`: it counts among the service's retries. `full`: the callee's sidecar had no room for this attempt."""
 
     def __init__(self, entry: Entry) -> None:
         Attempt.__init__(self, entry)
@@ -58,6 +58,7 @@ class Retrying(Attempt):
         self.try_deadline = 0.0
         self.hedge_at = 0.0
         self.hedge: Any = None
+        self.full = False
 
     def may_run_twice(self) -> cython.bint:
         """`classify.repeatable`, as every request is asked."""
@@ -444,7 +445,13 @@ class Retrying(Attempt):
         return 0
 
     def tell(self, node: Node, reason: Any, record: Record) -> cython.int:
-        """Tell the outlier detection how an attempt at `node` ended: with `reason`, or with the status in `record`."""
+        """Tell the outlier detection how an attempt at `node` ended: with `reason`, or with the status in `record`.
+
+        An endpoint that is full has not failed: to take it out would give the others what it has, too.
+        """
+        if self.full:
+            self.full = False
+            return 0
         if reason is not None and reason is not errors.UPSTREAM_STATUS:
             return self.cluster.failed(node, reason.code)
         if not to_blame(record.http_status, record.grpc_status):

@@ -523,3 +523,22 @@ def test_no_new_request_while_memory_is_short() -> None:
             assert (await answered(again)).trailers == {"grpc-status": "0"}
 
     run(main)
+
+
+@pytest.mark.parametrize(("reason", "eligible"), [("queue_full", True), ("queue_timeout", True), ("overloaded", True),
+                                                  ("upstream_connect_failed", False)])
+def test_an_endpoint_that_is_full_has_not_failed(reason: str, eligible: bool) -> None:
+    """Its sidecar says so; the request goes elsewhere all the same."""
+    refusal = trailers_only(14, ("mesh-reason", reason), ("mesh-not-delivered", "1"))
+
+    async def main() -> None:
+        service = cart(outlier=OutlierPolicy(consecutive_failures=1))
+        async with world(refusal, Call.answer, service=service) as w:
+            client = await w.client()
+            for _ in range(4):
+                assert (await answered(client.request(GRPC))).trailers == {"grpc-status": "0"}
+            full = w.cluster.nodes.by_name["a"]
+            assert bool(full.eligible(w.hub.now)) is eligible
+            assert w.upstreams[0].calls
+
+    run(main)
