@@ -233,7 +233,7 @@ def case_deadline_exceeded(world: World, trace: tuple[bytes, bytes]) -> Told:
 
 @case
 def case_per_try_timeout(world: World, trace: tuple[bytes, bytes]) -> Told:
-    return ask(world, made(world, serve(lambda peer, request: None), timeout={"per_try": "0.05s"}).name, trace)
+    return ask(world, made(world, serve(lambda peer, request: None), timeout={"per_try": "0.5s"}).name, trace)
 
 
 @case
