@@ -407,10 +407,10 @@ class Cluster:
         gate: Any = self.gate
         if gate is None:
             return ""
-        if gate.max_requests and gate.in_flight >= gate.max_requests:
-            return f"{gate.in_flight} requests are in flight, as many as limits.max_requests lets in"
-        if gate.adaptive is not None and gate.in_flight >= gate.adaptive.limit:
-            return f"{gate.in_flight} requests are in flight, as many as limits.adaptive lets in now"
+        if gate.max_requests and gate.under_way >= gate.max_requests:
+            return f"{gate.under_way} requests are in flight, as many as limits.max_requests lets in"
+        if gate.adaptive is not None and gate.under_way >= gate.adaptive.limit:
+            return f"{gate.under_way} requests are in flight, as many as limits.adaptive lets in now"
         if gate.full and len(gate.full) >= len(self.nodes.nodes):
             return "all endpoints have as many requests in flight as limits.endpoint_requests lets in"
         return ""

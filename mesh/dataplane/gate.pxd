@@ -19,7 +19,7 @@ cdef class Gate(LoadWatcher):
     cdef readonly long long max_requests
     cdef readonly long long endpoint_requests
     cdef readonly GradientLimit adaptive
-    cdef readonly long long in_flight
+    cdef readonly long long under_way
     cdef readonly list full
     cdef FairQueue queue
     cdef Turn turn

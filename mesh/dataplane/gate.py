@@ -48,7 +48,7 @@ class Hurry(Timer):
 
 
 class Gate(LoadWatcher):
-    """One service's. `in_flight`: calls at all its endpoints; `full`: the endpoints that have as many as they may.
+    """One service's. `under_way`: calls at all its endpoints; `full`: the endpoints that have as many as they may.
 
     `max_requests`, `endpoint_requests`: 0 for no limit. `adaptive`, where there is one, is a further limit on all.
     """
@@ -60,7 +60,7 @@ class Gate(LoadWatcher):
         self.max_requests = 0
         self.endpoint_requests = 0
         self.adaptive: Any = None
-        self.in_flight = 0
+        self.under_way = 0
         self.full: list[Node] = []
         self.queue = FairQueue(0)
         self.turn = Turn(self)
@@ -68,7 +68,7 @@ class Gate(LoadWatcher):
         self.awake = False
         node: Node
         for node in nodes.nodes:
-            self.in_flight += node.in_flight
+            self.under_way += node.in_flight
             node.watch(self)
 
     def configure(self, max_requests: int, endpoint_requests: int, adaptive: GradientLimit | None) -> None:
@@ -98,12 +98,12 @@ class Gate(LoadWatcher):
     # -- calls at endpoints
 
     def on_begin(self, node: Node) -> None:
-        self.in_flight += 1
+        self.under_way += 1
         if self.endpoint_requests and node.in_flight == self.endpoint_requests and not node.removed:
             self.full.append(node)
 
     def on_end(self, node: Node) -> None:
-        self.in_flight -= 1
+        self.under_way -= 1
         if self.endpoint_requests and node.in_flight == self.endpoint_requests - 1 and not node.removed:
             self.full.remove(node)
         if self.queue.count:
@@ -121,11 +121,11 @@ class Gate(LoadWatcher):
 
     def has_room(self) -> cython.bint:
         """Whether one more may be in flight, as far as all endpoints together go."""
-        if self.max_requests and self.in_flight >= self.max_requests:
+        if self.max_requests and self.under_way >= self.max_requests:
             return False
         if self.adaptive is not None:
             adaptive: GradientLimit = self.adaptive
-            if self.in_flight >= adaptive.limit:
+            if self.under_way >= adaptive.limit:
                 return False
         return not self.full or len(self.full) < len(self.nodes.nodes)
 
@@ -201,7 +201,7 @@ class Gate(LoadWatcher):
 
     def statistics(self) -> dict[str, Any]:
         """Beside `Room.statistics`."""
-        found: dict[str, Any] = {"requests": self.in_flight, "full_endpoints": len(self.full)}
+        found: dict[str, Any] = {"requests": self.under_way, "full_endpoints": len(self.full)}
         if self.adaptive is not None:
             adaptive: GradientLimit = self.adaptive
             found["adaptive_limit"] = adaptive.limit
