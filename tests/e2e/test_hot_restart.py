@@ -244,7 +244,7 @@ def test_a_successor_told_to_stop_leaves_the_old_one_in_place(shop: Shop, load: 
         log = Path(os.readlink(f"/proc/{new.pid}/fd/2"))
         eventually(lambda: "no stream" in log.read_text(), "it runs, and looks for the control plane")
         new.send_signal(signal.SIGTERM)
-        assert new.wait(10) == 0
+        assert new.wait(30) == 0
         said(old, f"process {new.pid} gave up before it was ready")
         calls.wait_more(20)
         assert set(shop.mesh.registered("cart")) == {"cart-0"}
