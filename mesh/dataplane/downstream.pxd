@@ -13,7 +13,7 @@ cdef class DownstreamHandler(TransportHandler):
     cdef set connections
     cdef list fresh
     cdef Probation probation
-    cdef HeldCaller held
+    cdef readonly HeldCaller held
     cdef bint judged
     cdef unsigned long long key
     cdef double heard

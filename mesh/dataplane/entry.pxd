@@ -9,7 +9,7 @@ from mesh.wire.hpack cimport Block, Head, literal
 from mesh.wire.tracecontext cimport TraceParent, format_traceparent, parse_traceparent
 
 cdef class Ticket(Timer):
-    cdef int done(self, bint cancelled) except -1
+    cdef int done(self, bint answered, bint cancelled) except -1
 
 cdef class Entry:
     cdef readonly Hub hub

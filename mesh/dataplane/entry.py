@@ -36,8 +36,9 @@ _ATTEMPTS_STATE = cython.declare(list, [literal(b"tracestate", member) for membe
 class Ticket(Timer):
     """What a request was let in by where few are; somebody waits until it is done."""
 
-    def done(self, cancelled: cython.bint) -> cython.int:
-        """The answer has begun, or the request has ended without one; `cancelled`: by its caller. Called once."""
+    def done(self, answered: cython.bint, cancelled: cython.bint) -> cython.int:
+        """The answer has begun, or the request has ended without one, by its caller (`cancelled`) or otherwise. Called
+        once."""
         return 0
 
 

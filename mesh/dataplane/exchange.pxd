@@ -20,7 +20,7 @@ cdef class Exchange(Retrying):
     cdef bint renewed
     cdef double retry_after
     cdef Ticket ticket
-    cdef int give_back(self, bint cancelled) except -1
+    cdef int give_back(self, bint answered, bint cancelled) except -1
     cdef int begin(self, Transport down, Stream stream, Block block, bint end, unsigned long long key) except -1
     cdef int inherit(self) except -1
     cdef int proceed(self) except -1

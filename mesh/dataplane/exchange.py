@@ -195,7 +195,7 @@ class Exchange(Retrying):
             self.committed = True
             self.replay = None
             if self.ticket is not None:
-                self.give_back(False)
+                self.give_back(True, False)
             self.try_deadline = 0.0
             self.hedge_at = 0.0
             if self.hedge is not None:
@@ -289,11 +289,11 @@ class Exchange(Retrying):
 
     # -- ends
 
-    def give_back(self, cancelled: cython.bint) -> cython.int:
+    def give_back(self, answered: cython.bint, cancelled: cython.bint) -> cython.int:
         """Return the ticket: somebody else may be let in."""
         ticket: Ticket = self.ticket
         self.ticket = None
-        return ticket.done(cancelled)
+        return ticket.done(answered, cancelled)
 
     def answered(self) -> cython.int:
         return self.finish(None)
@@ -335,7 +335,7 @@ class Exchange(Retrying):
         if self.repeated:
             self.cluster.room.retries -= 1
         if self.ticket is not None:
-            self.give_back(reason is errors.CALLER_RESET or reason is errors.CALLER_GONE)
+            self.give_back(reason is None, reason is errors.CALLER_RESET or reason is errors.CALLER_GONE)
         if reason is not None:
             self.entry.failures += 1
         record.request_bytes = self.request_bytes

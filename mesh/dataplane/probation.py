@@ -50,7 +50,7 @@ SOURCES = 4096
 
 
 # Requests that a connection may have on their way beside the places, at most.
-MOST_CREDIT = cython.declare(cython.int, 16)
+MOST_CREDIT = cython.declare(cython.int, 100)
 
 
 class Place(Ticket):
@@ -64,8 +64,8 @@ class Place(Ticket):
     def fire(self) -> cython.int:
         return self.source.release()
 
-    def done(self, cancelled: cython.bint) -> cython.int:
-        if not cancelled:
+    def done(self, answered: cython.bint, cancelled: cython.bint) -> cython.int:
+        if answered:
             self.caller.earn(1)
         if not self.armed:  # its time was over
             return 0
@@ -78,14 +78,14 @@ class Place(Ticket):
 
 
 class Credit(Ticket):
-    """What a request went by beside the places; lost when its caller cancels it."""
+    """What a request went by beside the places; lost unless it is answered."""
 
     def __init__(self, caller: HeldCaller) -> None:
         Ticket.__init__(self)
         self.caller = caller
 
-    def done(self, cancelled: cython.bint) -> cython.int:
-        return 0 if cancelled else self.caller.earn(2)
+    def done(self, answered: cython.bint, cancelled: cython.bint) -> cython.int:
+        return self.caller.earn(2) if answered else 0
 
 
 class HeldCaller:
@@ -221,6 +221,10 @@ class Probation:
         until: cython.double = self.offenders.note(source, self.hub.now)
         self.offences += 1
         if held is None:
+            if len(self.held) >= SOURCES:
+                self.sweep()
+            if len(self.held) >= SOURCES:  # what waits there still has its turn
+                del self.held[next(iter(self.held))]
             held = HeldBack(self.hub, until)
             self.held[source] = held
             _log.warning("%s: requests of new connections from %s wait for one another for %.0f s or longer", cause,

@@ -221,3 +221,21 @@ def test_who_stays_below_what_costs_a_connection_and_takes_another() -> None:
             assert done > 200
 
     run(main)
+
+
+def test_what_is_not_answered_earns_nothing() -> None:
+    """... such as requests that the sidecar refuses itself."""
+    async def main() -> None:
+        async with shop() as (w, app):
+            await flood(w)
+            w.cluster.update_endpoints([])
+            peer = await caller(w)
+            calls = requests(peer, 3 * PLACES)
+            await until(lambda: all(call.ended for call in calls))
+            assert {call.headers["mesh-reason"] for call in calls} == {"no_endpoints"}
+            assert app.asked == 0
+            [handler] = [each for each in w.acceptor.connections if each.held is not None]
+            assert handler.held.credit == 0
+            peer.transport.abort()
+
+    run(main)
