@@ -6,6 +6,8 @@ of them decides: it asks the listener's table, the balancer, the retry policy an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from typing import Protocol as Interface
 
 from mesh import errors
@@ -85,14 +87,6 @@ class Explainer:
         self._explain_pick(answer, call, cluster, service)
         return answer
 
-    def reports(self) -> list[pb.PolicyReport]:
-        """Return what is to be reported of policies of one's own."""
-        reports: list[pb.PolicyReport] = []
-        for name, found in self._clusters.custom_statistics().items():
-            values = {key: value for key, value in found.items() if key != "class"}
-            reports.append(pb.PolicyReport(service=name, class_name=found["class"], **values))
-        return reports
-
     def _explain_pick(self, answer: pb.Explanation, call: pb.HypotheticalCall, cluster: Cluster,
                       service: Service) -> None:
         cluster.hub.touch()  # without traffic the hub's clock stands still
@@ -123,6 +117,15 @@ class Explainer:
             answer.method = (head.method or b"").decode("latin-1")
             answer.retries.extend(_retries(service, head))
         answer.retry_budget = cluster.budget.level(now)
+
+
+def policy_reports(found: Mapping[str, Mapping[str, Any]]) -> list[pb.PolicyReport]:
+    """Return what is to be reported of policies of one's own: `found` are their statistics, by service."""
+    reports: list[pb.PolicyReport] = []
+    for name, statistics in found.items():
+        values = {key: value for key, value in statistics.items() if key != "class"}
+        reports.append(pb.PolicyReport(service=name, class_name=statistics["class"], **values))
+    return reports
 
 
 def _unknown(service: str, listener: str) -> str:

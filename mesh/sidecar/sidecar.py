@@ -29,7 +29,6 @@ from mesh.discovery.verdicts import VerdictReporter
 from mesh.model import Locality
 from mesh.sidecar.admin import Admin
 from mesh.sidecar.config import SidecarConfig
-from mesh.sidecar.explain import Explainer
 from mesh.sidecar.garbage import Collector
 from mesh.sidecar.inbound import Inbound
 from mesh.sidecar.limits import SHED_RATIO
@@ -103,8 +102,7 @@ class Sidecar:
             admin = Admin(lambda: self.gather(), lambda: self.phase)
             self.admin_door = self.doors.add("admin", admin.accept)
         self.outbounds = Outbounds(config, self.hub, self.doors, self.clusters, self._entry)
-        explainer = Explainer(self.outbounds, self.clusters, self.discovery)
-        self.introspection = IntrospectionClient(channel, self.id, explainer.answer, explainer.reports, rng)
+        self.introspection = IntrospectionClient(channel, self.id, self._explain, self._reports, rng)
         self.inbound: Inbound | None = None
         self.presence: Presence | None = None
         if config.app is not None:
@@ -113,6 +111,19 @@ class Sidecar:
                 self.presence = Presence(config, config.app, self.inbound.door.address, channel, rng)
         self._left: asyncio.Task[None] | None = None
         self._inbound_drained: asyncio.Task[None] | None = None
+
+    def _explain(self, call: Any) -> Any:
+        from mesh.sidecar.explain import Explainer  # most sidecars are never asked
+
+        return Explainer(self.outbounds, self.clusters, self.discovery).answer(call)
+
+    def _reports(self) -> list[Any]:
+        found = self.clusters.custom_statistics()
+        if not found:
+            return []
+        from mesh.sidecar.explain import policy_reports
+
+        return policy_reports(found)
 
     def _forget(self, service: str) -> None:
         if service != self._config.service:  # subscribed to as its own

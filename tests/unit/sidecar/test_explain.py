@@ -27,7 +27,7 @@ from mesh.model import (
     StickyPolicy,
 )
 from mesh.model.custom import CustomMode, CustomPolicy
-from mesh.sidecar.explain import CannotTell, Explainer
+from mesh.sidecar.explain import CannotTell, Explainer, policy_reports
 from mesh.v1 import introspection_pb2 as pb
 
 
@@ -174,7 +174,7 @@ def test_what_can_not_be_told_comes_with_a_remedy() -> None:
 def test_a_policy_that_may_not_run_is_reported() -> None:
     custom = CustomPolicy("Mine", "class Mine:\n    def pick(self, c, r, n, g): pass\n", CustomMode.SHADOW)
     world = World(Service("cart", balance=BalancePolicy(custom=custom)), "a")
-    (report,) = world.explainer.reports()
+    (report,) = policy_reports(world.clusters.custom_statistics())
     assert (report.service, report.class_name, report.mode, report.state) == ("cart", "Mine", "shadow", "not allowed")
     assert "--allow-custom-policies" in report.last_fault
-    assert World(Service("cart"), "a").explainer.reports() == []
+    assert World(Service("cart"), "a").clusters.custom_statistics() == {}
