@@ -30,6 +30,7 @@ cdef class Attempt(Relay):
     cdef int allowance
     cdef double opened_at
     cdef double sent_at
+    cdef int set_up(self, Entry entry) except -1
     cdef int attempt_failed(self, object reason, str detail) except -1
     cdef int fail(self, object reason, str detail) except -1
     cdef int copy_answered(self, Attempt copy, Block block, bint end) except -1

@@ -53,11 +53,17 @@ class Attempt(Relay):
     attempt of its request. `allowance`: attempts that those further down the chain of calls may make, this one
     included; 0: nothing is said of them. `sent_at`: 0 until the headers are sent, and once the time has been told."""
 
-    def __init__(self, entry: Entry) -> None:
-        Relay.__init__(self)
-        self.armed = False
+    def set_up(self, entry: Entry) -> cython.int:
+        """What a constructor does first. One that calls its base's costs as much as a request's whole life here."""
+        if not cython.compiled:  # where every attribute is 0 or None from the start
+            self.clear()
         self.entry = entry
         self.hub = entry.hub
+        return 0
+
+    def clear(self) -> None:
+        Relay.__init__(self)
+        self.armed = False
         self.cluster: Any = None
         self.head: Any = None
         self.request_deadline = 0.0
@@ -173,7 +179,7 @@ class Hedge(Attempt):
     """
 
     def __init__(self, whole: Attempt) -> None:
-        Attempt.__init__(self, whole.entry)
+        self.set_up(whole.entry)
         self.whole: Any = whole
         self.down = whole.down
         self.cluster = whole.cluster

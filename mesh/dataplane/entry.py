@@ -30,6 +30,7 @@ _GRPC_TIMEOUT = cython.declare(list, [b"\x00\x0cgrpc-timeout" + bytes((n,)) for 
 # The attempts left to those further down, by their number: the header, and a tracestate that says nothing else.
 _ATTEMPTS = cython.declare(list, LITERALS)
 _ATTEMPTS_LINES = cython.declare(list, LINES)
+_ATTEMPTS_ALONE = cython.declare(list, [LINES[n] + b"tracestate: " + MEMBERS[n] + b"\r\n" for n in range(len(LINES))])
 _ATTEMPTS_STATE = cython.declare(list, [literal(b"tracestate", member) for member in MEMBERS])
 
 
@@ -159,11 +160,9 @@ class Entry:
         parts: list[bytes] = [_TRACEPARENT, format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                         record.trace_flags)]
         if attempts > 0:
-            parts.insert(0, _ATTEMPTS[attempts])
-            if record.tracestate:
-                parts.append(literal(b"tracestate", put_member(record.tracestate, attempts)))
-            else:
-                parts.append(_ATTEMPTS_STATE[attempts])
+            parts = [_ATTEMPTS[attempts], parts[0], parts[1],
+                     literal(b"tracestate", put_member(record.tracestate, attempts)) if record.tracestate
+                     else _ATTEMPTS_STATE[attempts]]
         elif record.tracestate:
             parts.append(literal(b"tracestate", record.tracestate))
         if left > 0:
@@ -176,7 +175,9 @@ class Entry:
         """`call_fields` as lines of HTTP/1.1."""
         lines: bytes = b"traceparent: " + format_traceparent(record.trace_hi, record.trace_lo, record.span_id,
                                                               record.trace_flags) + b"\r\n"
-        if attempts > 0:
+        if attempts > 0 and not record.tracestate:
+            lines = _ATTEMPTS_ALONE[attempts] + lines
+        elif attempts > 0:
             lines = (_ATTEMPTS_LINES[attempts] + lines + b"tracestate: " + put_member(record.tracestate, attempts)
                      + b"\r\n")
         elif record.tracestate:

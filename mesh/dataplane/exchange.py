@@ -50,7 +50,10 @@ class Exchange(Retrying):
     """One request, which is also the attempt that is its current one."""
 
     def __init__(self, entry: Entry) -> None:
-        Retrying.__init__(self, entry)
+        self.set_up(entry)
+
+    def clear(self) -> None:
+        Retrying.clear(self)
         self.renewed = False
         self.retry_after = 0.0
         self.ticket: Any = None

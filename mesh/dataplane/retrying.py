@@ -17,7 +17,6 @@ from mesh.balance.ejection import to_blame
 from mesh.balance.node import Node
 from mesh.dataplane.attempt import Attempt, Hedge
 from mesh.dataplane.cluster import Cluster
-from mesh.dataplane.entry import Entry
 from mesh.dataplane.gate import Gate
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Record
@@ -44,8 +43,8 @@ class Retrying(Attempt):
     and those behind it don't. `hedge`: a copy of the request on its way to another endpoint. `record`: of them all.
     `repeated`: it counts among the service's retries. `full`: the callee's sidecar had no room for this attempt."""
 
-    def __init__(self, entry: Entry) -> None:
-        Attempt.__init__(self, entry)
+    def clear(self) -> None:
+        Attempt.clear(self)
         self.key = 0
         self.is_grpc = False
         self.attempts = 0
