@@ -20,7 +20,6 @@ from mesh.balance.merge import MergeWindow
 from mesh.balance.node import Node, NodeSet
 from mesh.balance.subset import Caller
 from mesh.dataplane.affinity import Affinity
-from mesh.dataplane.custom import OwnPolicies, not_allowed
 from mesh.dataplane.gate import Gate
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.rates import Rates
@@ -52,7 +51,7 @@ class Cluster:
     """
 
     def __init__(self, hub: Hub, name: str, caller: Caller | None = None, guards: bool = False,
-                 policies: OwnPolicies | None = None) -> None:
+                 policies: Any = None) -> None:
         self.hub = hub
         self.name = name
         self.caller = caller or Caller()
@@ -420,6 +419,8 @@ class Cluster:
         policy = self.balancer.policy.custom
         if policy.mode is CustomMode.OFF:
             return None
+        from mesh.dataplane.custom import not_allowed  # most sidecars have none
+
         found: dict[str, Any] = not_allowed(policy) if self.custom is None else self.custom.statistics(self.hub.now)
         return found
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesh.balance.factory import check_policy
 from mesh.balance.subset import Caller
 from mesh.dataplane.checker import Checker
 from mesh.dataplane.cluster import Cluster
-from mesh.dataplane.custom import OwnPolicies
 from mesh.dataplane.hub import Hub
 from mesh.errors import InvalidResource
 from mesh.model import Endpoint, Service, Verdict, VerdictKind
 from mesh.route.authority import service_of
+
+if TYPE_CHECKING:
+    from mesh.dataplane.custom import OwnPolicies
 
 # A caller that makes names up must not fill the memory: what turned out not to exist is forgotten beyond this many.
 MAX_CLUSTERS = 1000

@@ -15,7 +15,6 @@ from mesh.balance.rng import Rng
 from mesh.balance.subset import Caller
 from mesh.dataplane.checker import Checker
 from mesh.dataplane.clusters import Clusters
-from mesh.dataplane.custom import OwnPolicies
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, Recorder
@@ -83,7 +82,7 @@ class Sidecar:
         self.clusters = Clusters(self.hub, lambda name: self.discovery.subscribe(name), self._forget,
                                  Caller(config.id, Locality(config.region, config.zone)),
                                  Checker(self.hub, config.allow_check_commands), lambda: self.verdicts.changed(),
-                                 OwnPolicies(config.allow_custom_policies, rng.next64))
+                                 _own_policies(config, rng))
         self.verdicts = VerdictReporter(channel, self.id, self.clusters.verdicts, rng)
         self.discovery = DiscoveryClient(channel, self.id, self.clusters, rng, state)
         self.exporter = self._make_exporter(recorder, rng) if telemetry.enabled else None
@@ -266,3 +265,12 @@ class Sidecar:
             "outbound": self.outbounds.statistics(),
             "clusters": self.clusters.statistics(),
         }
+
+
+def _own_policies(config: SidecarConfig, rng: Rng) -> Any:
+    """What runs Services' own policies; None where none may run."""
+    if not config.allow_custom_policies:
+        return None
+    from mesh.dataplane.custom import OwnPolicies
+
+    return OwnPolicies(True, rng.next64)
