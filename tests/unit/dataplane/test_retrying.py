@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from h2_world import GRPC, OK, PLAIN, Call, Clock, Upstream, World, answered, run, until, world
 from test_exchange import cart, echo, refuse, trailers_only
+from uncollected import uncollected
 
 from mesh.dataplane.record import RETRY
 from mesh.model import HedgePolicy, RetryPolicy, TimeoutPolicy
@@ -574,6 +575,33 @@ async def both_done(w: World, clock: Clock) -> None:
     call = (await w.client()).request(KEYED)
     await both(w, clock)
     await answered(call)
+
+
+@pytest.mark.parametrize("ending", ["won", "lost", "failed", "dropped"])
+def test_copies_leave_nothing_to_the_garbage_collector(ending: str) -> None:
+    async def main() -> None:
+        clock = Clock()
+        async with world(None, None, service=hedged(clock), clock=clock) as w:
+            measured(w, clock)
+            client = await w.client()
+            with uncollected() as found:
+                call = client.request(KEYED)
+                first, second = await both(w, clock)
+                if ending == "dropped":
+                    call.cancel()
+                else:
+                    if ending == "failed":
+                        refuse(second)
+                        await until(lambda: failures(w)["b"] == 1)
+                    (second if ending == "won" else first).answer(b"x")
+                    await answered(call)
+                clock.run()
+                await until(w.idle)
+                w.records()
+                del call, first, second
+            assert not found
+
+    run(main)
 
 
 def test_the_copy_has_time_per_try_of_its_own() -> None:
