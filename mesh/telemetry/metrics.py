@@ -108,6 +108,7 @@ def _listeners(out: _Text, statistics: dict[str, Any]) -> None:
             counts = {**http["limits"], **{key: http[key] for key in ("slow_headers", "slow_bodies", "stalled_readers",
                                                                        "idle_closed")}}
             counts["too_many_connections"] = port["inspector"].get("refused", 0)
+            counts["offences"] = http["probation"]["offences"]
             for name, count in counts.items():
                 if count:
                     yield "_total", {**labels, "limit": name}, count
@@ -130,6 +131,16 @@ def _clusters(out: _Text, clusters: list[dict[str, Any]]) -> None:
             yield ("", {"service": cluster["service"]},
                    sum(node["in_flight"] for node in cluster["endpoints"].values()))
 
+    def adaptive() -> Iterator[tuple[str, Labels, float]]:
+        for cluster in clusters:
+            if "adaptive_limit" in cluster["limits"]:
+                yield "", {"service": cluster["service"]}, cluster["limits"]["adaptive_limit"]
+
+    out.family("mesh_pending", "gauge", "Requests that wait for room at a service, or for a connection.",
+               (("", {"service": cluster["service"]}, cluster["limits"]["pending"]) for cluster in clusters))
+    out.family("mesh_upstream_connections", "gauge", "Connections to endpoints.",
+               (("", {"service": cluster["service"]}, cluster["limits"]["connections"]) for cluster in clusters))
+    out.family("mesh_adaptive_limit", "gauge", "Requests in flight that the adaptive limit allows.", adaptive())
     out.family("mesh_endpoints", "gauge", "Endpoints as this sidecar sees them: those that may be picked, and those "
                "that are ejected, draining or without a weight.", endpoints())
     out.family("mesh_in_flight", "gauge", "Attempts that are under way.", in_flight())

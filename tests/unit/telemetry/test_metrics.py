@@ -24,14 +24,15 @@ def statistics() -> dict[str, Any]:
             setattr(record, name, value)
         tallies.add(record)
     http = {"connections": 3, "active": 2, "limits": {"rapid_reset": 1}, "slow_headers": 0, "slow_bodies": 4,
-            "stalled_readers": 0, "idle_closed": 0}
+            "stalled_readers": 0, "idle_closed": 0, "probation": {"offences": 2, "held_back": 1, "refused": 0}}
     return {
         "transports": 7, "traffic": tallies.statistics(), "spans": {"exported": 5, "dropped": 1},
         "access_log": {"written": 9, "dropped": 0, "waiting": 0},
         "inbound": {"http": http, "tcp": 1, "inspector": {}},
         "outbound": [{"service": "cart", "http": http, "tcp": {"connections": 6}, "inspector": {"refused": 2}},
                      {"service": None, "http": http, "inspector": {}}],
-        "clusters": [{"service": "cart", "budget": 12.5, "ejected": 3, "endpoints": {
+        "clusters": [{"service": "cart", "budget": 12.5, "ejected": 3, "limits": {
+            "connections": 4, "pending": 8, "retries": 0, "refused": {}, "adaptive_limit": 17}, "endpoints": {
             "a": {"in_flight": 2, "eligible": True}, "b": {"in_flight": 1, "eligible": False}}}]}
 
 
@@ -64,6 +65,9 @@ def test_both_forms_say_the_same(parse: Any, form: bool) -> None:
     assert samples["mesh_connections", ("direction", "inbound"), ("listener", "inbound"), ("protocol", "tcp")] == 1
     assert samples["mesh_limits_total", out, ("limit", "too_many_connections"), ("listener", "cart")] == 2
     assert samples["mesh_limits_total", out, ("limit", "slow_bodies"), ("listener", "shared")] == 4
+    assert samples["mesh_limits_total", out, ("limit", "offences"), ("listener", "cart")] == 2
+    assert (samples["mesh_pending", cart], samples["mesh_upstream_connections", cart]) == (8, 4)
+    assert samples["mesh_adaptive_limit", cart] == 17
     assert samples["mesh_endpoints", cart, ("state", "eligible")] == 1
     assert samples["mesh_endpoints", cart, ("state", "out")] == 1
     assert samples["mesh_in_flight", cart] == 3
