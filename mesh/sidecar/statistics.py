@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# Numbers that are set, not counted: each worker has the same.
-_SET = frozenset({"weight", "longest_pick"})
+# Numbers that are set or measured, not counted: the largest of the workers.
+_SET = frozenset({"weight", "longest_pick", "least_latency"})
 
 
 def total(values: Sequence[Any], key: str = "") -> Any:

@@ -46,6 +46,7 @@ def render(statistics: dict[str, Any], openmetrics: bool = True) -> str:
     _requests(out, statistics.get("traffic") or {})
     _listeners(out, statistics)
     _clusters(out, statistics.get("clusters") or [])
+    _rooms(out, statistics)
     _process(out, statistics)
     return out.end()
 
@@ -131,16 +132,6 @@ def _clusters(out: _Text, clusters: list[dict[str, Any]]) -> None:
             yield ("", {"service": cluster["service"]},
                    sum(node["in_flight"] for node in cluster["endpoints"].values()))
 
-    def adaptive() -> Iterator[tuple[str, Labels, float]]:
-        for cluster in clusters:
-            if "adaptive_limit" in cluster["limits"]:
-                yield "", {"service": cluster["service"]}, cluster["limits"]["adaptive_limit"]
-
-    out.family("mesh_pending", "gauge", "Requests that wait for room at a service, or for a connection.",
-               (("", {"service": cluster["service"]}, cluster["limits"]["pending"]) for cluster in clusters))
-    out.family("mesh_upstream_connections", "gauge", "Connections to endpoints.",
-               (("", {"service": cluster["service"]}, cluster["limits"]["connections"]) for cluster in clusters))
-    out.family("mesh_adaptive_limit", "gauge", "Requests in flight that the adaptive limit allows.", adaptive())
     out.family("mesh_endpoints", "gauge", "Endpoints as this sidecar sees them: those that may be picked, and those "
                "that are ejected, draining or without a weight.", endpoints())
     out.family("mesh_in_flight", "gauge", "Attempts that are under way.", in_flight())
@@ -148,6 +139,21 @@ def _clusters(out: _Text, clusters: list[dict[str, Any]]) -> None:
                (("_total", {"service": cluster["service"]}, cluster["ejected"]) for cluster in clusters))
     out.family("mesh_retry_budget", "gauge", "Retries that the budget has left.",
                (("", {"service": cluster["service"]}, float(cluster["budget"])) for cluster in clusters))
+
+
+def _rooms(out: _Text, statistics: dict[str, Any]) -> None:
+    """What limits say, of the services that are called and of the app behind this sidecar."""
+    found: list[tuple[Labels, dict[str, Any]]] = [
+        ({"direction": "outbound", "service": cluster["service"]}, cluster["limits"])
+        for cluster in statistics.get("clusters") or []]
+    if statistics.get("inbound"):
+        own = statistics["id"].partition("/")[0]
+        found.append(({"direction": "inbound", "service": own}, statistics["inbound"]["limits"]))
+    for name, key, text in (
+            ("mesh_pending", "pending", "Requests that wait for room at a service, or for a connection."),
+            ("mesh_upstream_connections", "connections", "Connections to endpoints."),
+            ("mesh_adaptive_limit", "adaptive_limit", "Requests in flight that the adaptive limit allows.")):
+        out.family(name, "gauge", text, iter([("", labels, limits[key]) for labels, limits in found if key in limits]))
 
 
 def _process(out: _Text, statistics: dict[str, Any]) -> None:

@@ -39,3 +39,8 @@ def test_nothing_and_one() -> None:
 def test_the_longest_is_that_of_all() -> None:
     assert total([{"picks": 1, "longest_pick": 0.5}, {"picks": 2, "longest_pick": 0.25}]) == {
         "picks": 3, "longest_pick": 0.5}
+
+
+def test_a_latency_is_not_added_up() -> None:
+    assert total([{"adaptive_limit": 4, "least_latency": 0.5}, {"adaptive_limit": 5, "least_latency": 0.25}]) == {
+        "adaptive_limit": 9, "least_latency": 0.5}

@@ -28,7 +28,8 @@ def statistics() -> dict[str, Any]:
     return {
         "transports": 7, "traffic": tallies.statistics(), "spans": {"exported": 5, "dropped": 1},
         "access_log": {"written": 9, "dropped": 0, "waiting": 0},
-        "inbound": {"http": http, "tcp": 1, "inspector": {}},
+        "id": "web/web-0",
+        "inbound": {"http": http, "tcp": 1, "inspector": {}, "limits": {"connections": 1, "pending": 2}},
         "outbound": [{"service": "cart", "http": http, "tcp": {"connections": 6}, "inspector": {"refused": 2}},
                      {"service": None, "http": http, "inspector": {}}],
         "clusters": [{"service": "cart", "budget": 12.5, "ejected": 3, "limits": {
@@ -66,8 +67,9 @@ def test_both_forms_say_the_same(parse: Any, form: bool) -> None:
     assert samples["mesh_limits_total", out, ("limit", "too_many_connections"), ("listener", "cart")] == 2
     assert samples["mesh_limits_total", out, ("limit", "slow_bodies"), ("listener", "shared")] == 4
     assert samples["mesh_limits_total", out, ("limit", "offences"), ("listener", "cart")] == 2
-    assert (samples["mesh_pending", cart], samples["mesh_upstream_connections", cart]) == (8, 4)
-    assert samples["mesh_adaptive_limit", cart] == 17
+    assert (samples["mesh_pending", out, cart], samples["mesh_upstream_connections", out, cart]) == (8, 4)
+    assert samples["mesh_pending", ("direction", "inbound"), ("service", "web")] == 2
+    assert samples["mesh_adaptive_limit", out, cart] == 17
     assert samples["mesh_endpoints", cart, ("state", "eligible")] == 1
     assert samples["mesh_endpoints", cart, ("state", "out")] == 1
     assert samples["mesh_in_flight", cart] == 3
