@@ -292,7 +292,7 @@ class Cluster:
 
     def avoided(self, tried: list[Any] | None) -> list[Any] | None:
         """Whom a pick is to avoid: those tried, and those that rest."""
-        tried = self.resting.beside(tried, self.hub.now)
+        tried = self.resting.beside(tried, self.hub.now, len(self.nodes.nodes))
         if not self.resting:
             self.resting = None
         return tried

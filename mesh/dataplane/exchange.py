@@ -233,7 +233,9 @@ class Exchange(Retrying):
             after = value_of(head, b"retry-after")
         if pushback is not None or after is not None:
             wait = asked_to_wait(pushback, after, self.hub.wall_ns() * 1e-9)
-            if 0 < wait < NEVER and (http_status == TOO_MANY_REQUESTS or grpc_status == RESOURCE_EXHAUSTED):
+            # What a sidecar says of its own accord is about the caller, not about the endpoint.
+            if head.reason is None and 0 < wait < NEVER and (
+                    http_status == TOO_MANY_REQUESTS or grpc_status == RESOURCE_EXHAUSTED):
                 cluster.rest(self.node, wait)
         return self.try_again(errors.NOT_DELIVERED if not_delivered else errors.UPSTREAM_STATUS, grpc_status,
                               http_status, wait)

@@ -84,12 +84,18 @@ class Resting:
         if len(self._until) < MOST_RESTING or node in self._until:
             self._until[node] = now + min(seconds, LONGEST_REST)
 
-    def beside(self, tried: list[Node] | None, now: float) -> list[Node] | None:
-        """Return `tried` and those that rest at `now`: whom a pick is to avoid while there is another."""
+    def beside(self, tried: list[Node] | None, now: float, endpoints: int) -> list[Node] | None:
+        """Return `tried` and those that rest at `now`: whom a pick of `endpoints` is to avoid while there is another.
+
+        Where more than half of them rest, they are not avoided: a limit may be about some callers only, and must not
+        drive all of them to the few endpoints that have not said so yet.
+        """
         for node, until in list(self._until.items()):
             if until <= now or node.removed:
                 del self._until[node]
-        return [*self._until, *(tried or ())] if self._until else tried
+        if not self._until or 2 * len(self._until) > endpoints:
+            return tried
+        return [*self._until, *(tried or ())]
 
     def __bool__(self) -> bool:
         return bool(self._until)

@@ -259,6 +259,18 @@ def test_an_endpoint_with_a_rate_limit_is_left_alone_and_has_not_failed(headers:
     run(main)
 
 
+def test_a_limit_that_the_callees_sidecar_keeps_is_about_the_caller() -> None:
+    async def main() -> None:
+        answer = asks(429, ("retry-after", "20"), ("mesh-reason", "rate_limited"))
+        async with world(answer, well, service=cart()) as w:
+            client = await w.client()
+            for _ in range(4):
+                await answered(client.request(PLAIN))
+            assert [len(each.calls) for each in w.upstreams] == [2, 2]
+
+    run(main)
+
+
 @pytest.mark.parametrize(("answer", "headers", "told"), [
     (fail(404), PLAIN, []), (fail(500), PLAIN, ["the status is not in retry.statuses"]),
     (trailers_only(14), GRPC, ["the app may have run it, and it is not declared idempotent"]),

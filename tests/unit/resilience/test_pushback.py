@@ -66,25 +66,34 @@ def nodes(count: int) -> tuple[NodeSet, list[Node]]:
 
 
 def test_who_asked_is_avoided_until_then() -> None:
-    _, (a, b, c) = nodes(3)
+    _, (a, b, c, _) = nodes(4)
     resting = Resting()
     resting.add(a, 2.0, 10.0)
-    assert resting.beside(None, 11.9) == [a]
-    assert resting.beside([c], 11.9) == [a, c]
+    assert resting.beside(None, 11.9, 4) == [a]
+    assert resting.beside([c], 11.9, 4) == [a, c]
     resting.add(b, 5.0, 11.0)
-    assert resting.beside(None, 12.0) == [b]
+    assert resting.beside(None, 12.0, 4) == [b]
     assert resting
-    assert resting.beside([c], 16.0) == [c]
-    assert resting.beside(None, 16.0) is None
+    assert resting.beside([c], 16.0, 4) == [c]
+    assert resting.beside(None, 16.0, 4) is None
     assert not resting
 
 
+def test_not_more_than_half_are_avoided() -> None:
+    _, some = nodes(5)
+    resting = Resting()
+    for count, node in enumerate(some, 1):
+        resting.add(node, 5.0, 0.0)
+        assert resting.beside(None, 1.0, 5) == (some[:count] if count <= 2 else None)
+    assert resting.beside([some[4]], 1.0, 5) == [some[4]]
+
+
 def test_nobody_rests_for_longer_than_a_minute() -> None:
-    _, (a,) = nodes(1)
+    _, (a, _) = nodes(2)
     resting = Resting()
     resting.add(a, 1e9, 0.0)
-    assert resting.beside(None, LONGEST_REST - 0.1) == [a]
-    assert resting.beside(None, LONGEST_REST) is None
+    assert resting.beside(None, LONGEST_REST - 0.1, 2) == [a]
+    assert resting.beside(None, LONGEST_REST, 2) is None
 
 
 def test_few_rest_at_a_time_and_none_that_has_left() -> None:
@@ -92,8 +101,8 @@ def test_few_rest_at_a_time_and_none_that_has_left() -> None:
     resting = Resting()
     for node in some:
         resting.add(node, 5.0, 0.0)
-    assert resting.beside(None, 1.0) == some[:MOST_RESTING]
+    assert resting.beside(None, 1.0, 100) == some[:MOST_RESTING]
     resting.add(some[0], 9.0, 0.0)
-    assert resting.beside(None, 6.0) == [some[0]]
+    assert resting.beside(None, 6.0, 100) == [some[0]]
     known.reconcile([])
-    assert resting.beside(None, 6.0) is None
+    assert resting.beside(None, 6.0, 100) is None
