@@ -30,6 +30,7 @@ TICK = 0.0125  # seconds; a pick is late long before, but an interruption leaves
 COMPUTED = 0.6 * TICK  # seconds of CPU time from one tick to another that are no accident
 PATIENCE = 10 * TICK
 STUCK = 2.0  # seconds
+MANY = 8  # ticks
 
 
 class Interrupted(BaseException):
@@ -46,7 +47,7 @@ class Watchdog:
         self._armed = False
         self._running = False
         self._calls = 0
-        self._interrupted = False
+        self._interruptions = 0
         # Of the call that the last tick found: which, since when, and the CPU time then.
         self._found = 0
         self._since = 0.0
@@ -71,7 +72,7 @@ class Watchdog:
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Return what `function` returns; raises what it raises, and Interrupted where it took too long."""
         self._calls += 1
-        self._interrupted = False
+        self._interruptions = 0
         if not self._armed:
             self._armed = True
             signal.setitimer(signal.ITIMER_VIRTUAL, STUCK)
@@ -98,8 +99,16 @@ class Watchdog:
             signal.setitimer(signal.ITIMER_VIRTUAL, STUCK)  # another call than the one it was set for
             return
         lasted = self._clock() - self._since
-        if self._cpu() - self._spent >= COMPUTED or lasted >= PATIENCE:
-            if self._interrupted and lasted > STUCK:
+        computed = self._cpu() - self._spent >= COMPUTED
+        if self._interruptions:
+            # It may be on its way out still, and only have lost the processor: an exception in `call` itself would
+            # leave it for ever. Who goes on has computed, or is here at many ticks.
+            self._interruptions += 1
+            if lasted > STUCK and self._interruptions > MANY:
                 os.kill(os.getpid(), signal.SIGVTALRM)
-            self._interrupted = True
+            if not computed:
+                return
+        if computed or lasted >= PATIENCE:
+            self._interruptions = max(self._interruptions, 1)
+            self._spent = self._cpu()
             raise Interrupted

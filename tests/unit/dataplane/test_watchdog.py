@@ -132,6 +132,38 @@ def test_who_has_lost_the_processor_is_left_alone_for_a_while(ticks: Ticks) -> N
         ticks.watchdog.call(waits, PATIENCE * 1.1)
 
 
+def test_who_is_slow_on_the_way_out_is_not_interrupted_there(ticks: Ticks) -> None:
+    """The machine takes its time between an interruption and what follows it: another one would hit the watchdog."""
+    def computes() -> None:
+        ticks.tick()
+        try:
+            ticks.tick(cpu=TICK)
+        finally:
+            for _ in range(5):
+                ticks.tick(10.0, cpu=TICK / 100)
+                done.append(1)
+
+    done: list[int] = []
+    with pytest.raises(Interrupted):
+        ticks.watchdog.call(computes)
+    assert done == [1] * 5
+
+
+def test_who_goes_on_after_an_interruption_is_interrupted_again(ticks: Ticks) -> None:
+    def computes() -> None:
+        ticks.tick()
+        with contextlib.suppress(Interrupted):
+            ticks.tick(cpu=TICK)
+        done.append(1)
+        ticks.tick(cpu=TICK)
+        done.append(2)
+
+    done: list[int] = []
+    with pytest.raises(Interrupted):
+        ticks.watchdog.call(computes)
+    assert done == [1]
+
+
 def test_each_call_has_its_own_time(ticks: Ticks) -> None:
     for _ in range(10):
         ticks.watchdog.call(ticks.tick, TICK, TICK)
