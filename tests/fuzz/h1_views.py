@@ -29,6 +29,7 @@ class View:
     messages: list[Message]
     error: str | None = None
     interim: int = 0
+    http10: bool = False  # the last request was of that version, after which h11 never goes on
     rest: bytes = b""  # behind a request or response that changed the protocol
 
 
@@ -42,6 +43,7 @@ def take(conn: h11.Connection, view: View) -> bool:
         event = conn.next_event()
         match event:
             case h11.Request():
+                view.http10 = event.http_version == b"1.0"
                 view.messages.append(Message((event.method, event.target), pairs(event.headers)))
             case h11.Response():
                 view.messages.append(Message((b"%d" % event.status_code,), pairs(event.headers)))
