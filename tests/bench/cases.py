@@ -96,6 +96,8 @@ def unary() -> list[Case]:
              vary="path", quick=True, goals=(Goal("mesh", ratio=1.0, theirs=("nghttpx",)),)),
         Case("grpc-1x32-all", "grpc", "gRPC unary, 1 × 32, 100 B, :path, traceparent, grpc-timeout and a request id "
              "different", "grpc", 1, GRPC, streams=32, vary="all"),
+        Case("grpc-decision", "grpc", "gRPC unary, 8 × 16, 100 B, per-call fields, 8 endpoints: what deciding costs",
+             "grpc", 8, ("mesh, 8 endpoints", "mesh, 8 endpoints, round robin alone"), streams=16, vary="literal"),
         Case("grpc-8x16-h2load", "grpc", "gRPC unary, 8 × 16, 100 B, load by h2load", "grpc", 8, GRPC_SIZES, streams=16,
              tool="h2load"),
         Case("grpc-1x1-h2load", "grpc", "gRPC unary, 1 × 1, 100 B, load by h2load", "grpc", 1, GRPC_SIZES,

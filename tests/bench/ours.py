@@ -28,6 +28,9 @@ TRACING = {
     "0.01": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
 }
 
+# Eight endpoints, all of them the one backend: with the default policy, and with a turn each and nothing else.
+EIGHT, EIGHT_ALONE = "echo-8", "echo-8-alone"
+
 WRAPPER: list[str] = []  # what the sidecar's interpreter is run by (a profiler)
 
 
@@ -82,6 +85,15 @@ class Mesh:
         for kind, name in self.services.items():
             request.services.add(name=name, protocol=dict(known)[protocols[kind]])
             request.endpoints.add(service=name, name=f"{name}-0", host="127.0.0.1", port=site.backends[kind])
+        for name, alone in ((EIGHT, False), (EIGHT_ALONE, True)):
+            service = request.services.add(name=name, protocol="PROTOCOL_GRPC")
+            if alone:
+                service.balance.algorithm = service_pb2.ALGORITHM_ROUND_ROBIN
+                service.retry.max_attempts = 1
+                service.outlier.consecutive_failures = 0
+                service.outlier.success_rate.deviations = 0
+            for i in range(8):
+                request.endpoints.add(service=name, name=f"{name}-{i}", host="127.0.0.1", port=site.backends["grpc"])
         with grpc.insecure_channel(self.address) as channel:
             stub = registry_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
             stub.Apply(request, timeout=10, wait_for_ready=True)
@@ -100,14 +112,18 @@ class Mesh:
         return {} if "http1" in self.services else {"http1": "the sidecar of this tree has no HTTP/1.1"}
 
     def single(self, name: str) -> Running:
-        """One sidecar, outbound to the backends. `name`: `mesh`, `mesh, tracing 1`, `mesh, spin 50`."""
+        """One sidecar, outbound to the backends. `name`: `mesh`, `mesh, tracing 1`, `mesh, spin 50`, `mesh, 8
+        endpoints`, `mesh, 8 endpoints, round robin alone`."""
         tracing = name.partition(", tracing ")[2] or "off"
         spin = name.partition(", spin ")[2]
         argv = ["--spin", spin] if spin else []
-        argv += [word for kind, service in self.services.items()
+        services = dict(self.services)
+        if "8 endpoints" in name:
+            services["grpc"] = EIGHT_ALONE if "alone" in name else EIGHT
+        argv += [word for kind, service in services.items()
                 for word in ("--outbound", f"{service}=0{'/tcp' if kind == 'tcp' else ''}")]
         process, ready, log = self.sidecar("caller", tracing, argv)
-        ports = {kind: port_of(ready["outbound"][service]) for kind, service in self.services.items()}
+        ports = {kind: port_of(ready["outbound"][service]) for kind, service in services.items()}
         return Running(name, [process], ports, log=log, version="this tree", lacks=self.lacking())
 
     def pair(self, name: str) -> Running | str:
