@@ -21,7 +21,7 @@ class MergeWindow:
     Traefik's throttle (2 s) do the same, but delay the first change, too.
 
     Bad news never waits: endpoints that leave, drain, fail or lose their weight are taken out at once, with all else as
-    it was. Nor does a first endpoint, when there is none to use.
+    it was. Nor does a first endpoint, when there is none to use, nor those that are to take over from all others.
 
     `due`: when `take` is to be called next, None while nothing is held back.
     """
@@ -37,9 +37,11 @@ class MergeWindow:
         """Discovery's latest state, all of it. Return what is to be in force now, None where nothing changes yet."""
         if now >= self._last + self.window or not any(_usable(endpoint) for endpoint in self._in_force.values()):
             return self._put(latest, now)
+        without = self._without_bad_news(latest)
+        if not any(_usable(endpoint) for endpoint in without.values()):
+            return self._put(latest, now)  # what is to take over must not wait until all else is gone
         self._held = latest
         self.due = self._last + self.window
-        without = self._without_bad_news(latest)
         if without == self._in_force:
             return None
         self._in_force = without

@@ -189,9 +189,14 @@ async def _command(check: CommandCheck, subject: Subject, timeout: float) -> Non
     service, _, name = subject.endpoint.partition("/")
     environment = {"PATH": os.environ.get("PATH", os.defpath), "MESH_HOST": subject.host,
                    "MESH_PORT": str(subject.port), "MESH_SERVICE": service, "MESH_ENDPOINT": name}
-    process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(
         *check.argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, env=environment, start_new_session=True)
+        stderr=asyncio.subprocess.STDOUT, env=environment, start_new_session=True))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:  # it starts all the same, and nobody else would end it
+        await _end(await starting)
+        raise
     assert process.stdout is not None
     said = b""
     try:
@@ -199,14 +204,18 @@ async def _command(check: CommandCheck, subject: Subject, timeout: float) -> Non
             said = (said + chunk)[:_OUTPUT]
         status = await process.wait()
     finally:
-        # Also what it has started and left behind: it is a group of its own.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            await asyncio.shield(process.wait())
+        await _end(process)
     if status != 0:
         words = liveness.printable(said.strip().partition(b"\n")[0])
         raise CheckFailed(f"exit status {status}" + (f": {words}" if words else ""))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End it, and what it has started and left behind: it is a group of its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        await asyncio.shield(process.wait())
 
 
 _RUN: dict[type, Callable[[Any, Subject, float], Awaitable[None]]] = {

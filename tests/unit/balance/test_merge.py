@@ -63,10 +63,24 @@ def test_a_first_usable_endpoint_does_not_wait():
     assert merge.offer(named(A, B), 0.3) is None
 
 
+def test_who_is_to_take_over_from_all_others_does_not_wait():
+    """The whole weight from one endpoint to another, in the middle of a window: there is never nobody."""
+    merge = MergeWindow(1.0)
+    away = replace(B, weight=0)
+    merge.offer(named(A, away), 0.0)
+    now = named(replace(A, weight=0), B)
+    assert merge.offer(now, 0.1) == now
+    assert merge.offer(named(A, B), 0.2) is None
+
+
 def test_no_window_no_waiting():
     merge = MergeWindow(0.0)
     for now in (0.0, 0.0, 0.001):
         assert merge.offer(named(A), now) == named(A)
+
+
+def usable(endpoints: dict[str, Endpoint]) -> bool:
+    return any(each.weight > 0 and each.health is Health.HEALTHY for each in endpoints.values())
 
 
 STATES = st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 2), st.sampled_from(Health)))
@@ -83,6 +97,7 @@ def test_what_is_in_force_never_uses_what_the_latest_says_not_to_and_catches_up(
         latest = named(*(at(name, weight=weight, health=health) for name, (weight, health) in state.items()))
         if (taken := merge.offer(latest, now)) is not None:
             in_force = taken
+        assert usable(in_force) or not usable(latest)
         for name, endpoint in in_force.items():
             if endpoint.weight > 0 and endpoint.health is Health.HEALTHY:
                 assert name in latest

@@ -79,12 +79,12 @@ def test_no_endpoint_closes_at_once() -> None:
 
 def test_idle_connections_are_closed() -> None:
     async def main() -> None:
-        async with world(echo, idle_timeout=0.1) as here:
+        async with world(echo, idle_timeout=1.0) as here:
             busy, idle = here.connect(), here.connect()
-            for _ in range(10):
+            for _ in range(22):
                 await here.loop.sock_sendall(busy, b"x")
                 assert await here.loop.sock_recv(busy, 1) == b"x"
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
             with pytest.raises(ConnectionResetError):
                 await here.loop.sock_recv(idle, 1)
             assert here.proxy.connections == 1
