@@ -6,6 +6,7 @@ cdef double INFINITY
 cdef class LoadWatcher:
     cdef on_begin(self, Node node)
     cdef on_end(self, Node node)
+    cdef on_pending(self, Node node)
 
 
 @cython.final
@@ -16,6 +17,8 @@ cdef class Node:
     cdef public double latency
     cdef public double latency_at
     cdef list watchers
+    cdef readonly long long pending
+    cdef public long long retries
     cdef readonly object endpoint
     cdef readonly str resource
     cdef readonly long long full_weight
@@ -47,6 +50,8 @@ cdef class Node:
     cpdef int begin(self) except -1
     @cython.locals(watcher=LoadWatcher)
     cpdef int end(self) except -1
+    @cython.locals(watcher=LoadWatcher)
+    cpdef int queue(self, long long more) except -1
     cpdef watch(self, LoadWatcher watcher)
     cpdef unwatch(self, LoadWatcher watcher)
     cpdef bint eligible(self, double now) noexcept

@@ -26,13 +26,17 @@ class LoadWatcher:
     def on_end(self, node: Node) -> None:
         """A call ended, in whatever way."""
 
+    def on_pending(self, node: Node) -> None:
+        """One more, or one less, of its calls waits for a connection."""
+
 
 class Node:
     """One endpoint. The owner of the calls says when each begins and ends, Outlier keeps the ejection, the pickers that
     go by latency keep that, NodeSet everything else.
 
-    `in_flight`: calls that have begun and not ended; changed by `begin` and `end` only. `full_weight`: what the
-    registry says, 0..1,000,000; `weight`: what pickers go by, the same but for slow start, where all are a hundred
+    `in_flight`: calls that have begun and not ended; changed by `begin` and `end` only. `pending`: those of them that
+    wait for a connection; changed by `queue` only. `retries`: those of them that repeat another. `full_weight`: what
+    the registry says, 0..1,000,000; `weight`: what pickers go by, the same but for slow start, where all are a hundred
     times as large and some are growing up to that since `up_since`. `serving`: it is to take traffic, with a weight and
     not draining; `healthy`: and it can, as far as the registry knows. `consecutive_failures`: without a success between
     them; `last_failure`: what the last one was. `ejections`: in a row, see Outlier; `ejected_at`, `ejected_until`:
@@ -47,6 +51,8 @@ class Node:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.in_flight = 0
+        self.pending = 0
+        self.retries = 0
         self.consecutive_failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
@@ -90,6 +96,14 @@ class Node:
         if self.watchers is not None:
             for watcher in self.watchers:
                 watcher.on_end(self)
+        return 0
+
+    def queue(self, more: int) -> int:
+        """Count so many calls more (1), or less (-1), that wait for a connection."""
+        self.pending += more
+        if self.watchers is not None:
+            for watcher in self.watchers:
+                watcher.on_pending(self)
         return 0
 
     def watch(self, watcher: LoadWatcher) -> None:

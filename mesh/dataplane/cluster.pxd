@@ -58,7 +58,7 @@ cdef class Cluster:
     cpdef bint known(self)
     cpdef Node pick(self, unsigned long long key, list tried)
     cdef Node pick_for(self, Head head, unsigned long long key, list tried)
-    cdef Node place(self, Head head, unsigned long long key, list tried)
+    cdef Node place(self, Head head, unsigned long long key, list tried, bint repeats)
     cdef Node choose(self, Head head, unsigned long long key, list tried)
     cdef int rest(self, Node node, double seconds) except -1
     cdef list avoided(self, list tried)

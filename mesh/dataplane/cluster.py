@@ -152,13 +152,15 @@ class Cluster:
             self.rates = Rates(rate_limits, workers) if rate_limits else None
         wanted = limits.adaptive if limits.adaptive.enabled and self.guarded else None
         if self.gate is None:
-            if not (limits.endpoint_requests or limits.max_requests or wanted):
+            if not (limits.endpoint_requests or limits.endpoint_pending or limits.endpoint_retries
+                    or limits.max_requests or wanted):
                 return
             self.gate = Gate(self.hub, self.room, self.nodes)
         adaptive = self.gate.adaptive
         if (adaptive.policy if adaptive is not None else None) != wanted:
             adaptive = GradientLimit(wanted, self.hub.rng, self.hub.now) if wanted is not None else None
-        self.gate.configure(part(limits.max_requests, workers), part(limits.endpoint_requests, workers), adaptive)
+        self.gate.configure(part(limits.max_requests, workers), part(limits.endpoint_requests, workers),
+                            part(limits.endpoint_pending, workers), part(limits.endpoint_retries, workers), adaptive)
 
     def _keeps_the_apps_limits(self) -> bool:
         """Whether the limits of the service itself are kept here: at the app, or where no endpoint has a sidecar to do
@@ -264,18 +266,19 @@ class Cluster:
         self.why = self.balancer.why
         return node
 
-    def place(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
-        """As `pick` or `pick_for`, but endpoints that are full are avoided; one that is (`Gate.is_full`): all are.
+    def place(self, head: Head, key: cython.ulonglong, tried: list[Any] | None, repeats: cython.bint) -> Node | None:
+        """As `pick` or `pick_for`, but endpoints that are full are avoided; one that is (`Gate.closed_to`): all are.
 
         While one with room is left it goes before those that have not been tried.
         """
         gate: Gate = self.gate
         node: Node | None = self.choose(head, key, tried)
-        if node is None or not gate.is_full(node):
+        if node is None or not gate.closed_to(node, repeats):
             return node
-        node = self.choose(head, key, gate.full if tried is None else gate.full + tried)
-        if tried is not None and node is not None and gate.is_full(node):
-            node = self.choose(head, key, gate.full)
+        closed: list[Node] = gate.closed(repeats)
+        node = self.choose(head, key, closed if tried is None else closed + tried)
+        if tried is not None and node is not None and gate.closed_to(node, repeats):
+            node = self.choose(head, key, closed)
         return node
 
     def choose(self, head: Head, key: cython.ulonglong, tried: list[Any] | None) -> Node | None:
@@ -353,7 +356,7 @@ class Cluster:
 
     def _make_pool(self, node: Node, textual: cython.bint) -> Pool:
         kind = Http1Pool if textual else Pool
-        return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout, self.room)
+        return kind(self.hub, node.endpoint.host, node.endpoint.port, self.connect_timeout, self.room, node)
 
     def succeeded(self, node: Node) -> cython.int:
         """A request or connection is over, and nothing was wrong with the endpoint."""
@@ -411,7 +414,8 @@ class Cluster:
         if gate.adaptive is not None and gate.under_way >= gate.adaptive.limit:
             return f"{gate.under_way} requests are in flight, as many as limits.adaptive lets in now"
         if gate.full and len(gate.full) >= len(self.nodes.nodes):
-            return "all endpoints have as many requests in flight as limits.endpoint_requests lets in"
+            return ("all endpoints have as many requests in flight as limits.endpoint_requests lets in, or as many "
+                    "waiting for a connection as limits.endpoint_pending")
         return ""
 
     def custom_statistics(self) -> dict[str, Any] | None:
@@ -459,7 +463,8 @@ class Cluster:
 
     def _node_statistics(self, node: Node) -> dict[str, Any]:
         course = None if self.checker is None else self.checker.course(self, node)
-        return {"in_flight": node.in_flight, "weight": node.weight, "eligible": bool(node.eligible(self.hub.now)),
+        return {"in_flight": node.in_flight, "pending": node.pending, "retries": node.retries,
+                "weight": node.weight, "eligible": bool(node.eligible(self.hub.now)),
                 "consecutive_failures": node.consecutive_failures, "ejections": node.ejections,
                 "ejected": node.ejected_why if node.out(self.hub.now) else None,
                 "check": None if course is None else course.state.value,

@@ -253,11 +253,12 @@ class Exchange(Retrying):
         """
         stream: Stream = self.up_stream
         if (self.renewed or self.committed or stream.id == 1 or stream.headers_received
-                or self.head.method not in REPEATABLE or (self.replay is None and self.request_bytes > 0)):
+                or self.head.method not in REPEATABLE or not self.replayable()):
             return False
         self.renewed = True
         self.leave_upstream(CANCEL)
-        self.release_pending()
+        if self.replay is not None:
+            self.release_pending()
         self.request_sent = False
         self.rewind()
         self.state = CONNECTING
@@ -314,7 +315,7 @@ class Exchange(Retrying):
         node: Node = self.node
         if node is not None:
             self.node = None
-            node.end()
+            self.leave_node(node, self.number)
             self.tell(node, None, record)
             if self.entry.decisions is not None:
                 self.entry.decided(self.attempt_record, record, self.cluster.why, None)

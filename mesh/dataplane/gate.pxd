@@ -18,6 +18,8 @@ cdef class Gate(LoadWatcher):
     cdef readonly NodeSet nodes
     cdef readonly long long max_requests
     cdef readonly long long endpoint_requests
+    cdef readonly long long endpoint_pending
+    cdef readonly long long endpoint_retries
     cdef readonly GradientLimit adaptive
     cdef readonly long long under_way
     cdef readonly list full
@@ -27,9 +29,15 @@ cdef class Gate(LoadWatcher):
     cdef bint awake
     cdef on_begin(self, Node node)
     cdef on_end(self, Node node)
+    cdef on_pending(self, Node node)
+    cdef int review(self, Node node) except -1
     cdef int sample(self, double latency, double now) except -1
     cdef bint has_room(self) except -1
     cdef bint is_full(self, Node node) except -1
+    cdef bint may_repeat_at(self, Node node) except -1
+    cdef bint may_repeat(self) except -1
+    cdef bint closed_to(self, Node node, bint repeats) except -1
+    cdef list closed(self, bint repeats)
     cdef int enter(self, UpstreamCall call) except -1
     cdef int leave(self, UpstreamCall call) except -1
     cdef int rest(self) except -1

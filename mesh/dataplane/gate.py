@@ -50,7 +50,8 @@ class Hurry(Timer):
 class Gate(LoadWatcher):
     """One service's. `under_way`: calls at all its endpoints; `full`: the endpoints that have as many as they may.
 
-    `max_requests`, `endpoint_requests`: 0 for no limit. `adaptive`, where there is one, is a further limit on all.
+    `max_requests`, `endpoint_requests`, `endpoint_pending`, `endpoint_retries`: 0 for no limit. `adaptive`, where there
+    is one, is a further limit on all.
     """
 
     def __init__(self, reactor: Reactor, room: Room, nodes: NodeSet) -> None:
@@ -59,6 +60,8 @@ class Gate(LoadWatcher):
         self.nodes = nodes
         self.max_requests = 0
         self.endpoint_requests = 0
+        self.endpoint_pending = 0
+        self.endpoint_retries = 0
         self.adaptive: Any = None
         self.under_way = 0
         self.full: list[Node] = []
@@ -71,17 +74,19 @@ class Gate(LoadWatcher):
             self.under_way += node.in_flight
             node.watch(self)
 
-    def configure(self, max_requests: int, endpoint_requests: int, adaptive: GradientLimit | None) -> None:
+    def configure(self, max_requests: int, endpoint_requests: int, endpoint_pending: int, endpoint_retries: int,
+                  adaptive: GradientLimit | None) -> None:
         """Put other limits in force."""
         node: Node
         self.max_requests = max_requests
         self.endpoint_requests = endpoint_requests
+        self.endpoint_pending = endpoint_pending
+        self.endpoint_retries = endpoint_retries
         self.adaptive = adaptive
         self.full = []
-        if endpoint_requests:
-            for node in self.nodes.nodes:
-                if node.in_flight >= endpoint_requests:
-                    self.full.append(node)
+        for node in self.nodes.nodes:
+            if self.is_full(node):
+                self.full.append(node)
         self.wake()
 
     def change(self, added: Iterable[Node], removed: Iterable[Node]) -> None:
@@ -91,7 +96,7 @@ class Gate(LoadWatcher):
             node.watch(self)
         for node in removed:
             node.watch(self)
-            if node.in_flight:
+            if node.among(self.full):
                 self.full = [other for other in self.full if other is not node]
         self.wake()
 
@@ -99,15 +104,31 @@ class Gate(LoadWatcher):
 
     def on_begin(self, node: Node) -> None:
         self.under_way += 1
-        if self.endpoint_requests and node.in_flight == self.endpoint_requests and not node.removed:
-            self.full.append(node)
+        if self.endpoint_requests and node.in_flight == self.endpoint_requests:
+            self.review(node)
 
     def on_end(self, node: Node) -> None:
         self.under_way -= 1
-        if self.endpoint_requests and node.in_flight == self.endpoint_requests - 1 and not node.removed:
-            self.full.remove(node)
+        if self.endpoint_requests and node.in_flight == self.endpoint_requests - 1:
+            self.review(node)
         if self.queue.count:
             self.wake()
+
+    def on_pending(self, node: Node) -> None:
+        if self.endpoint_pending:
+            self.review(node)
+            if self.queue.count:
+                self.wake()
+
+    def review(self, node: Node) -> cython.int:
+        """Keep `full` true for `node`."""
+        full: cython.bint = self.is_full(node) and not node.removed
+        if full != node.among(self.full):
+            if full:
+                self.full.append(node)
+            else:
+                self.full.remove(node)
+        return 0
 
     def sample(self, latency: cython.double, now: cython.double) -> cython.int:
         """A request was answered, or given up, `latency` seconds after it was sent."""
@@ -130,8 +151,40 @@ class Gate(LoadWatcher):
         return not self.full or len(self.full) < len(self.nodes.nodes)
 
     def is_full(self, node: Node) -> cython.bint:
-        """Whether `node` has as many in flight as it may."""
-        return self.endpoint_requests > 0 and node.in_flight >= self.endpoint_requests
+        """Whether `node` has as many in flight as it may, or as many that wait for a connection."""
+        return ((self.endpoint_requests > 0 and node.in_flight >= self.endpoint_requests)
+                or (self.endpoint_pending > 0 and node.pending >= self.endpoint_pending))
+
+    # -- retries
+
+    def may_repeat_at(self, node: Node) -> cython.bint:
+        """Whether `node` may have one more retry."""
+        return self.endpoint_retries == 0 or node.retries < self.endpoint_retries
+
+    def may_repeat(self) -> cython.bint:
+        """Whether there is an endpoint that may have one more retry."""
+        node: Node
+        if self.endpoint_retries == 0:
+            return True
+        for node in self.nodes.nodes:  # noqa: SIM110  any() would make a generator, and `node` untyped
+            if self.may_repeat_at(node):
+                return True
+        return False
+
+    def closed_to(self, node: Node, repeats: cython.bint) -> cython.bint:
+        """Whether `node` has no room for a request; `repeats`: for one that repeats another."""
+        return self.is_full(node) or (repeats and not self.may_repeat_at(node))
+
+    def closed(self, repeats: cython.bint) -> list[Node]:
+        """The nodes that are `closed_to` such a request."""
+        node: Node
+        if not repeats or self.endpoint_retries == 0:
+            return self.full
+        found: list[Node] = []
+        for node in self.nodes.nodes:
+            if self.closed_to(node, True):
+                found.append(node)
+        return found
 
     # -- those that wait
 

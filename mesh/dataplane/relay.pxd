@@ -23,6 +23,7 @@ cdef class Relay(UpstreamCall):
     cdef Block trailers
     cdef bint request_ended
     cdef bint request_sent
+    cdef bint body_sent
     cdef bint response_ended
     cdef bint committed
     cdef long long request_bytes
@@ -41,6 +42,7 @@ cdef class Relay(UpstreamCall):
     cdef int request_complete(self) except -1
     cdef int unreadable(self) except -1
     cdef int drop_response(self) except -1
+    cdef bint replayable(self) except -1
     cdef int on_request_data(self, bytearray buf, Py_ssize_t start, Py_ssize_t n, int credit, bint end) except -1
     cdef int keep_request(self, bytes chunk, int credit) except -1
     cdef int keep_response(self, bytes chunk, int credit, bint end) except -1

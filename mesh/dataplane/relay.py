@@ -40,7 +40,8 @@ MAX_UNREAD_WHEN_SHORT = cython.declare(cython.longlong, 1_048_576)
 
 class Relay(UpstreamCall):
     """`pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the caller; both are
-    None or empty on the fast path, and bounded by the receive windows of their connections."""
+    None or empty on the fast path, and bounded by the receive windows of their connections. `body_sent`: an octet of
+    the request's body has been sent to an endpoint; until then all of it is in `pending`, whatever its size."""
 
     def __init__(self) -> None:
         self.down: Any = None
@@ -51,6 +52,7 @@ class Relay(UpstreamCall):
         self.trailers: Block | None = None
         self.request_ended = False
         self.request_sent = False
+        self.body_sent = False
         self.response_ended = False
         self.committed = False
         self.request_bytes = 0
@@ -82,6 +84,10 @@ class Relay(UpstreamCall):
 
     # -- the request
 
+    def replayable(self) -> cython.bint:
+        """Whether the request could be sent from its beginning: all of its body so far is still here."""
+        return self.replay is not None or not self.body_sent
+
     def on_request_data(self, buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t, credit: cython.int,
                         end: cython.bint) -> cython.int:
         """`n` more bytes of the request; `credit` goes back to the caller once they are on their way."""
@@ -100,6 +106,8 @@ class Relay(UpstreamCall):
         if (self.state == OPEN and not self.pending and not self.up.paused
                 and self.up.conn.sendable(self.up_stream) >= n):
             if n > 0 or end:
+                if n > 0:
+                    self.body_sent = True
                 self.up.conn.send_data(self.up_stream, buf, start, n, end)
                 if end:
                     self.request_sent = True
@@ -174,11 +182,14 @@ class Relay(UpstreamCall):
             last = self.request_ended and self.trailers is None and len(pending) == 1
             if room < left:
                 if room > 0:
+                    self.body_sent = True
                     conn.send_data(self.up_stream, chunk, self.pending_at, room, False)
                     self.pending_at += room
                 conn.wait(self.up_stream)
                 return 0
             pending.popleft()
+            if left > 0:
+                self.body_sent = True
             if left > 0 or last:
                 conn.send_data(self.up_stream, chunk, self.pending_at, left, last)
             self.pending_at = 0

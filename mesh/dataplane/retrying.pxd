@@ -54,6 +54,7 @@ cdef class Retrying(Attempt):
     cdef bint stay(self, str why) except -1
     cdef int note(self, str name, str outcome, Node node, object reason, int number) except -1
     cdef int close_attempt(self, object reason, str why) except -1
+    cdef int leave_node(self, Node node, int number) except -1
     cdef int end_attempt(self, object reason) except -1
     cdef int tell(self, Node node, object reason, Record record) except -1
     cdef int timed(self, bint ok) except -1

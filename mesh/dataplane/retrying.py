@@ -79,11 +79,17 @@ class Retrying(Attempt):
     def on_room(self) -> cython.bint:
         cluster: Cluster = self.cluster
         gate: Gate = cluster.gate
+        repeats: cython.bint = self.attempts > 0
         if cluster.balancer.half_open:
             cluster.balancer.safe = self.may_go_elsewhere()
-        node: Node | None = cluster.place(self.head, self.key, self.tried)
-        if node is not None and gate.is_full(node):
-            return False
+        node: Node | None = cluster.place(self.head, self.key, self.tried, repeats)
+        if node is not None:
+            if repeats and not gate.may_repeat_at(node):
+                cluster.room.refuse(errors.LIMIT_RETRIES)
+                self.on_no_room(errors.LIMIT_RETRIES)
+                return True
+            if gate.is_full(node):
+                return False
         self.attempt_at(node)
         return True
 
@@ -108,6 +114,7 @@ class Retrying(Attempt):
         record: Record = self.record
         record.attempts = self.attempts
         if self.attempts > 1:
+            node.retries += 1
             self.request_sent = False
             record = self.entry.begin_attempt_record(record, self.retry_why)
             self.rewind()
@@ -205,8 +212,8 @@ class Retrying(Attempt):
             node = cluster.choose(self.head, self.key, [first])
         else:
             gate: Gate = cluster.gate
-            node = cluster.place(self.head, self.key, [first]) if gate.has_room() else None
-            if node is None or gate.is_full(node):
+            node = cluster.place(self.head, self.key, [first], True) if gate.has_room() else None
+            if node is None or gate.closed_to(node, True):
                 return self.stay("no room for a hedge")
         if node is None or node is first:
             return self.stay("no other endpoint for a hedge")
@@ -224,6 +231,7 @@ class Retrying(Attempt):
         hedge.allowance = max(1, cluster.max_attempts - self.attempts + 1)
         hedge.node = node
         node.begin()
+        node.retries += 1
         pool: Pool = cluster.pool_of(node, self.down.conn.textual)
         hedge.pool = pool
         hedge.attempt_record = record
@@ -261,7 +269,6 @@ class Retrying(Attempt):
             self.note("hedge", "won", hedge.node, None, hedge.number)
         self.leave_upstream(CANCEL)
         self.end_attempt(None)
-        self.release_pending()
         self.adopt(hedge)
         return self.on_response_headers(block, end)
 
@@ -274,6 +281,8 @@ class Retrying(Attempt):
         """Go on with the hedge as the current attempt; the one before has been let go of."""
         self.hedge = None
         hedge.whole = None
+        self.release_pending()
+        self.body_sent = hedge.body_sent
         self.number = hedge.number
         self.node = hedge.node
         self.pool = hedge.pool
@@ -314,7 +323,7 @@ class Retrying(Attempt):
         hedge.whole = None
         hedge.leave_upstream(CANCEL)
         hedge.state = DONE
-        node.end()
+        self.leave_node(node, hedge.number)
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
             self.tell(node, reason, hedge.attempt_record)
             if self.tried is None:
@@ -337,7 +346,7 @@ class Retrying(Attempt):
             self.cluster.retry, reason=reason, grpc_status=grpc_status, http_status=http_status,
             method=self.head.method or b"", path=self.head.path or b"", idempotency_key=self.head.idempotency_key,
             attempt=self.attempts if self.hedge is None else 1,
-            replayable=self.replay is not None or self.request_bytes == 0, committed=self.committed,
+            replayable=self.replayable(), committed=self.committed,
             inherited=self.inherited)
 
     def try_again(self, reason: Any, grpc_status: cython.int, http_status: cython.int, wait: cython.double
@@ -376,6 +385,11 @@ class Retrying(Attempt):
         cluster: Cluster = self.cluster
         if not self.repeated and not cluster.room.may_retry():
             return errors.LIMIT_RETRIES.code
+        if cluster.gate is not None:
+            gate: Gate = cluster.gate
+            if not gate.may_repeat():
+                cluster.room.refuse(errors.LIMIT_RETRIES)
+                return errors.LIMIT_RETRIES.code
         if not cluster.budget.withdraw(self.hub.now):
             return "retry budget exhausted"
         if not self.repeated:
@@ -420,12 +434,19 @@ class Retrying(Attempt):
             self.attempt_record.http_status = record.http_status
             self.attempt_record.grpc_status = record.grpc_status
         self.end_attempt(reason)
-        self.release_pending()
+        if self.replay is not None:  # else what is pending is all there is of the body
+            self.release_pending()
         self.try_deadline = 0.0
         self.hedge_at = 0.0
         record.http_status = 0
         record.grpc_status = -1
         return 0
+
+    def leave_node(self, node: Node, number: cython.int) -> cython.int:
+        """The attempt of this number is over at `node`."""
+        if number > 1:
+            node.retries -= 1
+        return node.end()
 
     def end_attempt(self, reason: Any) -> cython.int:
         """Close the books on an attempt that failed with `reason`; None: given up without a verdict on the node."""
@@ -434,7 +455,7 @@ class Retrying(Attempt):
             return 0
         self.timed(False)
         self.node = None
-        node.end()
+        self.leave_node(node, self.number)
         if reason is not None and reason.fault is errors.Fault.UPSTREAM:
             self.tell(node, reason, self.record)
         if reason is not None and self.entry.decisions is not None:

@@ -40,6 +40,7 @@ cdef class Hurry(Timer):
 
 cdef class Pool:
     cdef readonly Room room
+    cdef readonly Node node
     cdef Hurry hurry
     cdef readonly Hub hub
     cdef readonly str host
@@ -60,6 +61,7 @@ cdef class Pool:
     cpdef int fail_waiting(self, object reason, str detail) except -1
     cdef Transport acquire(self)
     cdef int wait(self, UpstreamCall call) except -1
+    cdef int count_waiting(self, long long more) except -1
     cdef int leave(self, UpstreamCall call) except -1
     cdef int rest(self) except -1
     cdef int expire(self) except -1

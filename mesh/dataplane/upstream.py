@@ -13,6 +13,7 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.balance.node import Node
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.room import Room
 from mesh.dataplane.tasks import spawn
@@ -173,13 +174,15 @@ class Pool:
 
     `ready` take new streams, `retiring` finish what they have. `retire()` ends the pool the same way; it may be called
     twice. `textual`: the connections speak HTTP/1.1 (a subclass). `sibling`: the pool of the other protocol, where an
-    endpoint speaks both. `room`: what the pools of a service share; one of its own where none is given.
+    endpoint speaks both. `room`: what the pools of a service share; one of its own where none is given. `node`: where
+    those that wait here are counted.
     """
 
     def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double,
-                 room: Room | None = None) -> None:
+                 room: Room | None = None, node: Node | None = None) -> None:
         self.hub = hub
         self.room: Any = Room() if room is None else room
+        self.node: Any = node
         self.room.pools.append(self)
         self.host = host
         self.port = port
@@ -230,7 +233,7 @@ class Pool:
             self.waiting.count, room.max_pending == 0 and (self.connecting > 0 or self.may_grow()))
         displaced = self.waiting.push(call.flow(), call, self.hub.now)
         if displaced is None:
-            room.pending += 1
+            self.count_waiting(1)
         if self.waiting.count and not self.hurry.armed:
             self.hub.timers.add(self.hurry, self.hub.now + room.queue_timeout, self.hub.now)
         self.start_connecting()
@@ -240,10 +243,17 @@ class Pool:
                                                                          f"{room.pending} requests wait already")
         return 0
 
+    def count_waiting(self, more: cython.longlong) -> cython.int:
+        """One more waits here (1), or one less (-1)."""
+        self.room.pending += more
+        if self.node is not None:
+            self.node.queue(more)
+        return 0
+
     def leave(self, call: UpstreamCall) -> cython.int:
         """Take `call` out of the queue, if it is there."""
         if self.waiting.remove(call):
-            self.room.pending -= 1
+            self.count_waiting(-1)
             self.rest()
         return 0
 
@@ -269,7 +279,7 @@ class Pool:
     def tell_oldest(self, reason: Any, detail: str) -> cython.int:
         """The one that has waited longest gets no connection."""
         call: UpstreamCall = self.waiting.pop_oldest()
-        self.room.pending -= 1
+        self.count_waiting(-1)
         self.rest()
         return call.on_no_connection(reason, detail)
 
@@ -335,7 +345,7 @@ class Pool:
             if transport is None:
                 return self.start_connecting()
             call = self.waiting.pop()
-            self.room.pending -= 1
+            self.count_waiting(-1)
             call.on_connection(transport)
         return self.rest()
 

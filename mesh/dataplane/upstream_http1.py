@@ -12,6 +12,7 @@ from typing import Any
 import cython
 
 from mesh import errors
+from mesh.balance.node import Node
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.room import Room
 from mesh.dataplane.timers import Timer
@@ -47,8 +48,8 @@ class Http1Pool(Pool):
     """
 
     def __init__(self, hub: Hub, host: str, port: cython.int, connect_timeout: cython.double,
-                 room: Room | None = None) -> None:
-        Pool.__init__(self, hub, host, port, connect_timeout, room)
+                 room: Room | None = None, node: Node | None = None) -> None:
+        Pool.__init__(self, hub, host, port, connect_timeout, room, node)
         self.textual = True
         self.idle: dict[Transport, float] = {}
         self.everyone: set[Transport] = set()

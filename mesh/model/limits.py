@@ -19,6 +19,9 @@ MAX_RATE_LIMITS = 16
 ALL = "all"
 SOURCE_IP = "source_ip"
 HEADER_PREFIX = "header:"
+# The fields of LimitsPolicy that are whole numbers.
+COUNTS = ("endpoint_connections", "endpoint_requests", "endpoint_pending", "endpoint_retries", "max_requests",
+          "max_connections", "max_retries", "max_pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,15 @@ class RateLimit:
 class LimitsPolicy:
     """How much may be under way at a time; 0 is no limit, but for two. `queue_timeout` in seconds.
 
-    `endpoint_connections`, `endpoint_requests`: per endpoint; the others per service. `endpoint_connections` 0: 1,024,
-    of TCP any number. `max_pending`: requests that may wait for room, for at most `queue_timeout`; 0: none waits.
+    `endpoint_...`: per endpoint; the others per service. `endpoint_connections` 0: 1,024, of TCP any number.
+    `endpoint_pending`: requests that may wait for a connection to it. `max_pending`: requests that may wait for room or
+    a connection anywhere, for at most `queue_timeout`; 0: none waits.
     """
 
     endpoint_connections: int = 0
     endpoint_requests: int = 0
+    endpoint_pending: int = 0
+    endpoint_retries: int = 0
     max_requests: int = 0
     max_connections: int = 0
     max_retries: int = 0
@@ -107,8 +113,7 @@ class LimitsPolicy:
     rate_limits: tuple[RateLimit, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries",
-                     "max_pending"):
+        for name in COUNTS:
             check_whole(name, getattr(self, name), 0, MOST)
         check_range("queue_timeout", self.queue_timeout, 0.001, 60)
         if len(self.rate_limits) > MAX_RATE_LIMITS:
@@ -116,7 +121,7 @@ class LimitsPolicy:
 
     def needs_requests(self) -> str:
         """Return the field that can only be had of HTTP requests, "" where there is none."""
-        for name in ("endpoint_requests", "max_requests", "max_retries"):
+        for name in ("endpoint_requests", "endpoint_pending", "endpoint_retries", "max_requests", "max_retries"):
             if getattr(self, name):
                 return name
         if self.adaptive.enabled:

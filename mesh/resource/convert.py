@@ -41,7 +41,7 @@ from mesh.model.health import (
     SuccessRateOutlier,
     TcpCheck,
 )
-from mesh.model.limits import ALL, AdaptivePolicy, LimitsPolicy, RateLimit
+from mesh.model.limits import ALL, COUNTS, AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import Endpoint, Health, Locality, Protocol, Service
 from mesh.v1 import endpoint_pb2, health_pb2, service_pb2
@@ -416,15 +416,12 @@ def _health_to_proto(health: HealthPolicy) -> health_pb2.HealthPolicy:
 
 
 def _limits(message: service_pb2.LimitsPolicy) -> LimitsPolicy:
-    counts = {name: _present(message, name, getattr(_LIMITS, name)) for name in _COUNTS}
+    counts = {name: _present(message, name, getattr(_LIMITS, name)) for name in COUNTS}
     return LimitsPolicy(**counts,
                         queue_timeout=_seconds(message, "queue_timeout", _LIMITS.queue_timeout),
                         adaptive=_under("adaptive", _adaptive, message.adaptive),
                         rate_limits=tuple(_under(f"rate_limits[{index}]", _rate_limit, each)
                                           for index, each in enumerate(message.rate_limits)))
-
-
-_COUNTS = ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries", "max_pending")
 
 
 def _adaptive(message: service_pb2.AdaptivePolicy) -> AdaptivePolicy:
@@ -449,7 +446,7 @@ def _rate_limit(message: service_pb2.RateLimit) -> RateLimit:
 def _limits_to_proto(limits: LimitsPolicy) -> service_pb2.LimitsPolicy:
     adaptive = limits.adaptive
     return service_pb2.LimitsPolicy(
-        **{name: getattr(limits, name) for name in _COUNTS},
+        **{name: getattr(limits, name) for name in COUNTS},
         queue_timeout=duration_to_proto(limits.queue_timeout),
         adaptive=service_pb2.AdaptivePolicy(
             enabled=adaptive.enabled,

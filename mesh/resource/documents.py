@@ -51,7 +51,7 @@ from mesh.model.health import (
     SuccessRateOutlier,
     TcpCheck,
 )
-from mesh.model.limits import AdaptivePolicy, LimitsPolicy, RateLimit
+from mesh.model.limits import COUNTS, AdaptivePolicy, LimitsPolicy, RateLimit
 from mesh.model.retry import HedgePolicy, RetryPolicy, TimeoutPolicy
 from mesh.model.values import Endpoint, Health, Locality, Protocol, Service
 
@@ -135,12 +135,7 @@ def service_to_document(service: Service) -> dict[str, Any]:
 def _limits_to_document(limits: LimitsPolicy) -> dict[str, Any]:
     adaptive = limits.adaptive
     return {
-        "endpoint_connections": limits.endpoint_connections,
-        "endpoint_requests": limits.endpoint_requests,
-        "max_requests": limits.max_requests,
-        "max_connections": limits.max_connections,
-        "max_retries": limits.max_retries,
-        "max_pending": limits.max_pending,
+        **{name: getattr(limits, name) for name in COUNTS},
         "queue_timeout": format_duration(limits.queue_timeout),
         "adaptive": dataclasses.asdict(adaptive) | {"update_interval": format_duration(adaptive.update_interval),
                                                     "rtt_interval": format_duration(adaptive.rtt_interval)},
@@ -487,12 +482,7 @@ _SERVICE: dict[str, _Read] = {
         "uneject": _flag,
     })),
     "limits": _message(LimitsPolicy, {
-        "endpoint_connections": _whole,
-        "endpoint_requests": _whole,
-        "max_requests": _whole,
-        "max_connections": _whole,
-        "max_retries": _whole,
-        "max_pending": _whole,
+        **dict.fromkeys(COUNTS, _whole),
         "queue_timeout": parse_duration,
         "adaptive": _message(AdaptivePolicy, {
             "enabled": _flag, "min_limit": _whole, "max_limit": _whole, "percentile_ratio": _number,

@@ -79,7 +79,8 @@ class Inbound:
         """Put the limits of the service that concern its app in force."""
         limits = service.limits if service is not None else LimitsPolicy()
         try:
-            mine = replace(self._service, limits=replace(limits, max_requests=0, max_connections=0, max_retries=0))
+            mine = replace(self._service, limits=replace(
+                limits, max_requests=0, max_connections=0, max_retries=0, endpoint_pending=0, endpoint_retries=0))
         except InvalidResource as error:  # they are for another protocol than the app's
             _log.warning("%s: %s, so nothing is limited here", self._service.name, error)
             mine = self._service

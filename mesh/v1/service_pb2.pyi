@@ -317,7 +317,7 @@ class RateLimit(_message.Message):
     def __init__(self, rate: _Optional[float] = ..., burst: _Optional[int] = ..., key: _Optional[str] = ..., max_keys: _Optional[int] = ...) -> None: ...
 
 class LimitsPolicy(_message.Message):
-    __slots__ = ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries", "max_pending", "queue_timeout", "adaptive", "rate_limits")
+    __slots__ = ("endpoint_connections", "endpoint_requests", "max_requests", "max_connections", "max_retries", "max_pending", "queue_timeout", "adaptive", "rate_limits", "endpoint_pending", "endpoint_retries")
     ENDPOINT_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +327,8 @@ class LimitsPolicy(_message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     ADAPTIVE_FIELD_NUMBER: _ClassVar[int]
     RATE_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_PENDING_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_RETRIES_FIELD_NUMBER: _ClassVar[int]
     endpoint_connections: int
     endpoint_requests: int
     max_requests: int
@@ -336,7 +338,9 @@ class LimitsPolicy(_message.Message):
     queue_timeout: _duration_pb2.Duration
     adaptive: AdaptivePolicy
     rate_limits: _containers.RepeatedCompositeFieldContainer[RateLimit]
-    def __init__(self, endpoint_connections: _Optional[int] = ..., endpoint_requests: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_retries: _Optional[int] = ..., max_pending: _Optional[int] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adaptive: _Optional[_Union[AdaptivePolicy, _Mapping]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ...) -> None: ...
+    endpoint_pending: int
+    endpoint_retries: int
+    def __init__(self, endpoint_connections: _Optional[int] = ..., endpoint_requests: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_retries: _Optional[int] = ..., max_pending: _Optional[int] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adaptive: _Optional[_Union[AdaptivePolicy, _Mapping]] = ..., rate_limits: _Optional[_Iterable[_Union[RateLimit, _Mapping]]] = ..., endpoint_pending: _Optional[int] = ..., endpoint_retries: _Optional[int] = ...) -> None: ...
 
 class Service(_message.Message):
     __slots__ = ("name", "protocol", "balance", "retry", "timeout", "outlier", "health", "limits")

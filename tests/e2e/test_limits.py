@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,76 @@ def test_a_rate_is_shared_by_all_callers(mesh: Mesh) -> None:
             assert trailers["mesh-reason"] == "rate_limited"
             assert 0 < int(trailers["grpc-retry-pushback-ms"]) <= 100_000
     assert replica.sidecar.statistics()["inbound"]["limits"]["refused"] == {"rate_limited": 2}
+
+
+class Callers:
+    """`count` at a time that ask for `path` again and again until the end of the block. `before`: what the app said of
+    its queue, latest last; `problems`: answers that were not 200."""
+
+    def __init__(self, address: str, path: str, count: int) -> None:
+        self.address = address
+        self.path = path
+        self.before: list[int] = []
+        self.problems: list[str] = []
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.call) for _ in range(count)]
+
+    def call(self) -> None:
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        try:
+            while not self.stop.is_set():
+                connection.request("GET", self.path)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.problems.append(f"{answer.status} {answer.headers.get('mesh-reason')}")
+                self.before.append(int(answer.headers.get("x-before", "0")))
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Callers:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+    def lately(self, answers: int) -> int:
+        """The longest queue of the next so many answers."""
+        begun = len(self.before)
+        eventually(lambda: len(self.before) >= begun + answers, f"{answers} answers", 60)
+        return max(self.before[begun:])
+
+
+def test_an_adaptive_limit_keeps_the_queue_out_of_the_app(mesh: Mesh) -> None:
+    """32 callers of an app that does one thing at a time, for 2 ms. The more are let in, the longer each takes, so that
+    the limit settles where limit = 1.25 * 3 + sqrt(limit), at about 7 (gradient.py), were the least latency, of 3 at
+    a time, measured without noise; three times as much makes it 16. Without a limit all 32 are at the app."""
+    mesh.apply(service("queued", "HTTP1", limits={"adaptive": {"enabled": True}, "queue_timeout": "60s"}))
+    [replica] = mesh.replicas("queued", 1, kind="http1", protocol="http1")
+    _, address = web(mesh, "queued-0", "queued")
+    with Callers(address, "/queue/0.002", 32) as callers:
+        eventually(lambda: replica.sidecar.statistics()["inbound"]["limits"]["least_latency"] > 0, "it is measured", 60)
+        assert callers.lately(1000) < 24
+        mesh.apply(service("queued", "HTTP1", limits={"queue_timeout": "60s"}))
+        eventually(lambda: callers.before[-1] > 24, "all are at the app", 60)
+    assert callers.problems == []
+
+
+def test_an_adaptive_limit_grows_while_that_costs_nothing(mesh: Mesh) -> None:
+    """An app that has a thread for each: the limit goes up from 3 and never keeps the 24 callers waiting for long."""
+    mesh.apply(service("elastic", "HTTP1", limits={"adaptive": {"enabled": True}, "queue_timeout": "60s"}))
+    [replica] = mesh.replicas("elastic", 1, kind="http1", protocol="http1")
+    _, address = web(mesh, "elastic-0", "elastic")
+    inbound = replica.sidecar.statistics
+    assert inbound()["inbound"]["limits"]["adaptive_limit"] == 3
+    with Callers(address, "/pause/0.1", 24) as callers:
+        eventually(lambda: inbound()["inbound"]["limits"]["adaptive_limit"] >= 24, "it has grown", 60)
+        eventually(lambda: inbound()["inbound"]["limits"]["requests"] == 24, "all are let in", 60)
+    assert callers.problems == []
 
 
 def test_tcp_connections(mesh: Mesh) -> None:

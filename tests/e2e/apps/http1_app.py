@@ -10,6 +10,7 @@ What lives here: what each path answers. What this must not know: the mesh.
     /early             103 Early Hints before the answer
     /pause/SECONDS     the name, later
     /alone/SECONDS     as /pause, by a handler that does one thing at a time: 500 if it is called while it works
+    /queue/SECONDS     as /pause, one after the other; how many were before it in `x-before`
     /drop              the connection closes without an answer
     /once              the answer says `Connection: close`
     /idle/SECONDS      the name; then the connection is closed after that many idle seconds, without a word
@@ -33,6 +34,8 @@ asked: Counter[str] = Counter()
 connections = 0
 alone = threading.Lock()
 inside = [0]
+turn = threading.Lock()
+before = [0]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -117,6 +120,15 @@ class Handler(BaseHTTPRequestHandler):
                 with alone:
                     inside[0] -= 1
                 self.answer(NAME.encode(), 500 if others else 200)
+            case "queue":
+                with alone:
+                    others = before[0]
+                    before[0] += 1
+                with turn:
+                    time.sleep(float(more))
+                with alone:
+                    before[0] -= 1
+                self.answer(NAME.encode(), x_before=str(others))
             case "drop":
                 self.close_connection = True
             case "once":

@@ -255,9 +255,9 @@ class World:
         return self.hub.recorder.drain(1000)
 
     def idle(self) -> bool:
-        """Nothing is open: no exchange, no timer, nothing in flight."""
+        """Nothing is open: no exchange, no timer, nothing in flight, waiting or repeated."""
         return (self.entry.active == 0 and self.hub.timers.armed == 0
-                and all(node.in_flight == 0 for node in self.cluster.nodes.nodes))
+                and all(node.in_flight == node.pending == node.retries == 0 for node in self.cluster.nodes.nodes))
 
 
 @contextlib.asynccontextmanager

@@ -237,6 +237,24 @@ def test_a_body_beyond_the_replay_buffer_is_not_repeated() -> None:
     run(main)
 
 
+def test_a_body_of_which_nothing_was_sent_is_never_too_large() -> None:
+    """An endpoint that is gone: what came while a connection to it was tried goes to another one."""
+    async def main() -> None:
+        service = cart(retry=RetryPolicy(max_attempts=2, replay_bytes=1000))
+        async with world(echo, service=service, dead=1) as w:
+            client = await w.client()
+            await answered(client.request(GRPC))  # by `a`, and the next goes to `dead-0`
+            call = client.request(GRPC, end=False)
+            call.send(b"1" * 6_000)
+            call.send(b"2" * 6_000, end=True)
+            await answered(call)
+            assert call.trailers == {"grpc-status": "0"}
+            assert call.body == b"1" * 6_000 + b"2" * 6_000
+            assert w.entry.retries == 1
+
+    run(main)
+
+
 def test_the_deadline_is_passed_on_and_kept() -> None:
     async def main() -> None:
         async with world(None, service=cart()) as w:

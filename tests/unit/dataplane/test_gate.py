@@ -6,9 +6,10 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from h2_world import GRPC, PLAIN, Call, World, answered, run, until, world
+from h2_world import GRPC, OK, PLAIN, Call, World, answered, run, until, world
 from http1_world import GET, answer
 from http1_world import world as http1_world
+from retry_world import SilentUpstream
 
 from mesh.model import AdaptivePolicy, Algorithm, BalancePolicy, LimitsPolicy, Protocol, RetryPolicy, Service
 
@@ -290,6 +291,121 @@ def test_calls_at_an_endpoint_that_leaves_count_until_they_end() -> None:
             for call in asked:
                 await answered(call)
             assert (counts(w)["requests"], counts(w)["full_endpoints"]) == (0, 0)
+
+    run(main)
+
+
+def endpoint(w: World, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = w.cluster.statistics()["endpoints"][name]
+    return found
+
+
+def test_a_pick_avoids_where_as_many_wait_for_a_connection_as_may() -> None:
+    """`a` accepts connections and never greets: one request waits for it, the others go to `b`."""
+    async def main() -> None:
+        async with world(SilentUpstream(), Call.answer, service=cart(endpoint_pending=1)) as w:
+            client = await w.client()
+            stuck = client.request(GRPC)
+            await until(lambda: endpoint(w, "a")["pending"] == 1)
+            assert (counts(w)["pending"], counts(w)["full_endpoints"]) == (1, 1)
+            for _ in range(5):
+                assert (await answered(client.request(GRPC))).trailers == {"grpc-status": "0"}
+            assert counts(w)["refused"] == {}
+            stuck.cancel()
+            await until(lambda: endpoint(w, "a")["pending"] == 0)
+            assert (counts(w)["pending"], counts(w)["full_endpoints"]) == (0, 0)
+
+    run(main)
+
+
+def test_where_all_have_as_many_waiting_as_may_the_service_is_waited_for() -> None:
+    """One connection, taken: one waits at the endpoint, one for room there, and for the next there is no place."""
+    waiting: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            waiting.append(writer)
+
+    async def main() -> None:
+        async with http1_world(serve) as w:
+            def there(served: int, pending: int) -> bool:
+                return (len(waiting), w.cluster.statistics()["limits"]["pending"]) == (served, pending)
+
+            limits = LimitsPolicy(endpoint_connections=1, endpoint_pending=1, max_pending=2)
+            w.cluster.update_service(Service("shop", Protocol.HTTP1, limits=limits))
+            callers = [await w.caller() for _ in range(4)]
+            for number, (_, writer) in enumerate(callers):
+                writer.write(GET)
+                await until(partial(there, 1, min(number, 2)))
+                assert w.cluster.statistics()["endpoints"]["a"]["pending"] == min(number, 1)
+            assert b"mesh-reason: queue_full" in await answer(callers[3][0])
+            for reader, _ in callers[:3]:
+                await until(lambda: waiting)
+                waiting.pop().write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                assert b" 200 " in await answer(reader)
+            assert w.cluster.statistics()["limits"]["pending"] == 0
+
+    run(main)
+
+
+def repeating(**limits: Any) -> Service:
+    return Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN), limits=LimitsPolicy(**limits),
+                   retry=RetryPolicy(max_attempts=2, backoff_base=0.001, backoff_max=0.001))
+
+
+KEYED = [*GRPC, ("idempotency-key", "k")]
+
+
+def fail(call: Call) -> None:
+    call.send_headers([*OK, ("grpc-status", "14")], end=True)
+
+
+def test_a_retry_avoids_where_as_many_are_repeated_as_may() -> None:
+    """All that `a` gets fails. One repetition may be at `b`: the next is made at `a` again, tried as it is."""
+    async def main() -> None:
+        kept, keep = held()
+        async with world(fail, keep, service=repeating(endpoint_retries=1)) as w:
+            client = await w.client()
+            first = client.request(KEYED)
+            await until(lambda: kept)
+            assert endpoint(w, "b")["retries"] == 1
+            second = client.request(KEYED)
+            assert (await answered(second)).headers["grpc-status"] == "14"
+            assert len(w.upstreams[0].calls) == 3
+            third = client.request(KEYED)  # no repetition: there is room for it at `b`
+            await until(lambda: len(kept) == 2)
+            assert endpoint(w, "b")["retries"] == 1
+            for call in kept:
+                call.answer()
+            for call in (first, third):
+                assert (await answered(call)).trailers == {"grpc-status": "0"}
+            assert counts(w)["refused"] == {}
+
+    run(main)
+
+
+def test_nothing_is_repeated_where_all_have_as_many_retries_as_may() -> None:
+    async def main() -> None:
+        kept: list[Call] = []
+
+        def second_stays(call: Call) -> None:
+            if call.headers.get("x-attempt") == "stay" and call.headers["mesh-attempts"] == "1":
+                kept.append(call)
+            else:
+                fail(call)
+
+        async with world(second_stays, service=repeating(endpoint_retries=1)) as w:
+            client = await w.client()
+            first = client.request([*KEYED, ("x-attempt", "stay")])
+            await until(lambda: kept)
+            for _ in range(3):
+                refused = await answered(client.request(KEYED))
+                assert refused.headers["grpc-status"] == "14"
+                assert "mesh-reason" not in refused.headers  # it is the endpoint's own answer
+            assert counts(w)["refused"] == {"limit_retries": 3}
+            kept[0].answer()
+            assert (await answered(first)).trailers == {"grpc-status": "0"}
 
     run(main)
 

@@ -21,6 +21,8 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(("fields", "message"), [
     ({"endpoint_connections": -1}, "endpoint_connections: -1 is outside 0..1,000,000"),
     ({"endpoint_requests": 1_000_001}, "endpoint_requests: 1000001 is outside 0..1,000,000"),
+    ({"endpoint_pending": -1}, "endpoint_pending: -1 is outside 0..1,000,000"),
+    ({"endpoint_retries": 2_000_000}, "endpoint_retries: 2000000 is outside 0..1,000,000"),
     ({"max_requests": 1.5}, "max_requests: 1.5 is not a whole number"),
     ({"max_connections": True}, "max_connections: True is not a whole number"),
     ({"max_retries": -2}, "max_retries: -2 is outside 0..1,000,000"),
@@ -77,6 +79,7 @@ def test_rate_limits_that_are_refused(fields: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize(("limits", "field"), [
     (LimitsPolicy(endpoint_requests=1), "endpoint_requests"), (LimitsPolicy(max_requests=1), "max_requests"),
+    (LimitsPolicy(endpoint_pending=1), "endpoint_pending"), (LimitsPolicy(endpoint_retries=1), "endpoint_retries"),
     (LimitsPolicy(max_retries=1), "max_retries"), (LimitsPolicy(adaptive=AdaptivePolicy(enabled=True)), "adaptive"),
     (LimitsPolicy(rate_limits=(RateLimit(1),)), "rate_limits")])
 def test_what_needs_requests(limits: LimitsPolicy, field: str) -> None:

@@ -122,7 +122,8 @@ def limits(draw: Any, protocol: Protocol) -> LimitsPolicy:
                               draw(st.floats(0, 10)))
     rates = st.builds(RateLimit, st.floats(0.001, 1_000_000), st.integers(0, 1_000_000),
                       st.sampled_from(["all", "source_ip", "header:x-user"]), st.integers(1, 1_000_000))
-    return LimitsPolicy(**fixed, endpoint_requests=draw(counts), max_requests=draw(counts), max_retries=draw(counts),
+    return LimitsPolicy(**fixed, endpoint_requests=draw(counts), endpoint_pending=draw(counts),
+                        endpoint_retries=draw(counts), max_requests=draw(counts), max_retries=draw(counts),
                         adaptive=adaptive if draw(st.booleans()) else AdaptivePolicy(),
                         rate_limits=tuple(draw(st.lists(rates, max_size=2))))
 

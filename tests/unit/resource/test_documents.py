@@ -64,14 +64,16 @@ SERVICE = {
     "timeout": {"connect": "250ms", "request": "1.5s", "idle": "1h", "udp_idle": "1m", "per_try": "400ms"},
     "outlier": {"consecutive_failures": 7, "base_ejection_time": "1m", "max_ejection_time": "2m",
                 "max_ejection_ratio": 0.3},
-    "limits": {"endpoint_connections": 50, "endpoint_requests": 4, "max_requests": 100, "max_connections": 200,
+    "limits": {"endpoint_connections": 50, "endpoint_requests": 4, "endpoint_pending": 8,
+               "endpoint_retries": 3, "max_requests": 100, "max_connections": 200,
                "max_retries": 10, "max_pending": 0, "queue_timeout": "250ms",
                "adaptive": {"enabled": True, "min_limit": 5, "max_limit": 50, "percentile_ratio": 0.9,
                             "update_interval": "1s", "rtt_interval": "2m", "rtt_samples": 9, "jitter_ratio": 0.2,
                             "buffer_ratio": 0.5},
                "rate_limits": [{"rate": 100}, {"rate": 2.5, "burst": 9, "key": "header:x-user", "max_keys": 77}]},
 }
-LIMITS_VALUE = LimitsPolicy(50, 4, 100, 200, 10, 0, 0.25, AdaptivePolicy(True, 5, 50, 0.9, 1.0, 120.0, 9, 0.2, 0.5),
+LIMITS_VALUE = LimitsPolicy(50, 4, 8, 3, 100, 200, 10, 0, 0.25,
+                            AdaptivePolicy(True, 5, 50, 0.9, 1.0, 120.0, 9, 0.2, 0.5),
                             (RateLimit(100, 100), RateLimit(2.5, 9, "header:x-user", 77)))
 SERVICE_VALUE = Service(
     "cart", Protocol.HTTP2, BalancePolicy(Algorithm.WEIGHTED_ROUND_ROBIN),

@@ -107,14 +107,15 @@ def test_the_services_limits_hold_at_its_app() -> None:
         config = load(["--service", "cart", "--app", "9"], {})
         assert config.app is not None
         clusters = Clusters(hub, lambda name: None, lambda name: None)
-        limits = LimitsPolicy(endpoint_requests=1, max_requests=5, max_connections=6, max_pending=7, queue_timeout=0.5,
-                              rate_limits=(RateLimit(3),))
+        limits = LimitsPolicy(endpoint_requests=1, endpoint_pending=3, endpoint_retries=4, max_requests=5,
+                              max_connections=6, max_pending=7, queue_timeout=0.5, rate_limits=(RateLimit(3),))
         inbound = Inbound(config, config.app, hub, Doors(hub, Sockets.bind(config)), clusters,
                           lambda kind, cluster, router: Entry(hub, kind, cluster, router, False, True, True, 0))
         app = inbound.http.entry.cluster
         assert app.gate is None
         clusters.on_service("cart", Service("cart", limits=limits, timeout=TimeoutPolicy(request=9)))
         assert (app.gate.endpoint_requests, app.gate.max_requests) == (1, 0)
+        assert (app.gate.endpoint_pending, app.gate.endpoint_retries) == (0, 0)
         assert (app.room.max_connections, app.room.max_pending, app.room.queue_timeout) == (0, 7, 0.5)
         assert app.rates.limits == (RateLimit(3),)
         assert app.request_timeout == 0
