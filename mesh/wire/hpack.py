@@ -276,6 +276,7 @@ class Decoder:
         name: Name | None
         field: Field
         opening: cython.bint = True
+        called: cython.bint = False  # a per-call field was there, which is a regular one
         self.buf = buf
         self.position = start
         self.end = end
@@ -339,6 +340,7 @@ class Decoder:
                     if room >= 0 and most >= 0:
                         problem = problem or value_problem(OTHER, value)
                         block.set_per_call(name.kind, value)
+                        called = True
                     continue
                 if first & 0x40:
                     self.insert(field)
@@ -352,7 +354,10 @@ class Decoder:
                 if field.problem is not None:
                     problem = field.problem
                 block.set_per_call(kind, field.value)
+                called = True
                 continue
+            if called and METHOD <= kind <= STATUS and problem is None:
+                problem = "pseudo-header field after a regular one"
             if head is not None:  # the section goes on behind a per-call field
                 n = len(head.fields)
                 fields[:n] = head.fields

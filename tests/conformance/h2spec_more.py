@@ -164,6 +164,8 @@ MORE = [
          second_headers([(b":method", b"POST")], True), stream_error(PROTOCOL_ERROR)),
     Case("http2/8.1.2.1/4", "Sends a HEADERS frame that contains a pseudo-header field that appears in a header block"
          " after a regular header field", lambda p: p.headers(1, [TEST_OK, *p.get]), stream_error(PROTOCOL_ERROR)),
+    Case("http2/8.1.2.1/4 (per call)", "The same after a field that differs in every call",
+         lambda p: p.headers(1, [(b"traceparent", b"00-1-1-01"), *p.get]), stream_error(PROTOCOL_ERROR)),
     Case("http2/8.1.2.2/1", "Sends a HEADERS frame that contains the connection-specific header field",
          with_fields((b"connection", b"keep-alive")), stream_error(PROTOCOL_ERROR)),
     Case("http2/8.1.2.2/2", 'Sends a HEADERS frame that contains the TE header field with any value other than'

@@ -320,6 +320,24 @@ def test_bad_requests(fields: Fields, problem: str) -> None:
     assert make_head(fields).request_problem == problem
 
 
+@pytest.mark.parametrize("huffman", [False, True])
+@pytest.mark.parametrize("name", [b"traceparent", b"tracestate", b"grpc-timeout"])
+def test_a_pseudo_header_field_after_one_that_differs_per_call(name: bytes, huffman: bool) -> None:
+    """... entered into the table, then taken from there, or not; from the first time on, and when it is known."""
+    problem = "pseudo-header field after a regular one"
+    encoder, decoder = hpack.Encoder(), Decoder()
+    for sensitive in (False, False, True, True):
+        value = hpack.NeverIndexedHeaderTuple(name, b"1") if sensitive else (name, b"1")
+        response = decode(encoder.encode([value, STATUS], huffman=huffman), decoder).head
+        assert response.response_problem == problem
+        request = decode(encoder.encode([M, S, A, value, P], huffman=huffman), decoder).head
+        assert request.request_problem == problem
+        assert decode(encoder.encode([M, S, A, P, value], huffman=huffman), decoder).head.request_problem is None
+    plain = literal(b":method", b"POST") + literal(b":scheme", b"http") + literal(name, b"1") + literal(b":path", b"/")
+    for _ in range(3):
+        assert decode(plain).head.request_problem == problem
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
