@@ -14,6 +14,7 @@ from typing import Any
 
 import cython
 
+from mesh import errors
 from mesh.balance.balancer import Balancer
 from mesh.balance.ejection import Outlier
 from mesh.balance.merge import MergeWindow
@@ -35,10 +36,14 @@ from mesh.resilience.backoff import Backoff
 from mesh.resilience.budget import Budget
 from mesh.resilience.gradient import GradientLimit
 from mesh.resilience.hedge import Hedging
-from mesh.resilience.pushback import Resting
+from mesh.resilience.pushback import Resting, reconnect_rest
 from mesh.wire.hpack import Head
 
 _log = logging.getLogger(__name__)
+
+# Nothing of the request has reached an app, and the next one's would not either.
+UNDELIVERED = cython.declare(
+    frozenset, frozenset((errors.CONNECT_FAILED.code, errors.CONNECT_TIMEOUT.code, errors.NOT_DELIVERED.code)))
 
 
 class Cluster:
@@ -371,6 +376,11 @@ class Cluster:
         self.outlier.on_result(node, False, self.hub.now)
         if self.outlier.news:
             self._heed_news()
+        elif why in UNDELIVERED and 0 < self.outlier.threshold <= node.consecutive_failures and not node.out(
+                self.hub.now):
+            # It would have been ejected if others weren't. Most of its requests are only late for being sent elsewhere,
+            # but one with a large body can't be sent again.
+            return self.rest(node, reconnect_rest(node.consecutive_failures - self.outlier.threshold + 1))
         return 0
 
     def forgive(self, node: Node) -> None:

@@ -19,6 +19,9 @@ OVERLOAD_STATUSES = frozenset((429, 503))
 # An endpoint is left alone for a minute at most, however long it said; and so many at a time: with more of them it is
 # the service that has enough, and going elsewhere does not help.
 LONGEST_REST = 60.0
+RECONNECT = 1.0
+RECONNECT_GROWTH = 1.6
+LONGEST_RECONNECT = 5.0
 MOST_RESTING = 16
 
 _MONTHS = {name: number for number, name in enumerate(
@@ -73,8 +76,18 @@ def _days(year: int, month: int, day: int) -> int:
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
+def reconnect_rest(failures: int) -> float:
+    """Seconds for which others go before an endpoint that nothing could be delivered to, the `failures`-th time in a
+    row that this matters (1 is the first).
+
+    gRPC's connection back-off (doc/connection-backoff.md: 1 s, 1.6 times more each time), but at most 5 s: whether an
+    endpoint is back is found out by a request, which goes elsewhere if it isn't.
+    """
+    return min(RECONNECT * RECONNECT_GROWTH ** min(max(failures, 1) - 1, 16), LONGEST_RECONNECT)
+
+
 class Resting:
-    """Endpoints that asked to be left alone (a rate limit's answer), each until when."""
+    """Endpoints that asked to be left alone (a rate limit's answer), or that can't be reached, each until when."""
 
     def __init__(self) -> None:
         self._until: dict[Node, float] = {}

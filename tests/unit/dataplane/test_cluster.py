@@ -217,3 +217,46 @@ def test_an_endpoint_that_moves_is_called_at_its_new_address() -> None:
             assert (await answered(client.request(GRPC))).body == b"new"
 
     run(main)
+
+
+def test_who_can_not_be_reached_and_may_not_be_ejected_is_avoided() -> None:
+    """One of three may be ejected. The other one that is gone is tried once in a while: after 1 s, 1.6 s, 2.56 s."""
+    now = 100.0
+    cluster = made(lambda: now)
+    cluster.update_service(Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN),
+                                   outlier=OutlierPolicy(consecutive_failures=2, base_ejection_time=300.0)))
+    cluster.update_endpoints([at("a"), at("b"), at("c")])
+    a, b = cluster.nodes.by_name["a"], cluster.nodes.by_name["b"]
+
+    def picked() -> set[str]:
+        nodes = [cluster.pick(0, None) for _ in range(6)]
+        return {node.endpoint.name for node in nodes if node is not None}
+
+    for _ in range(2):
+        cluster.failed(a, "upstream_connect_failed")
+    assert cluster.ejected == 1
+    cluster.failed(b, "not_delivered")
+    assert picked() == {"b", "c"}  # once is no row
+    for seconds in (1.0, 1.6, 2.56):
+        cluster.failed(b, "not_delivered")
+        assert cluster.ejected == 1
+        assert picked() == {"c"}
+        now += seconds - 0.01
+        cluster.hub.touch()
+        assert picked() == {"c"}
+        now += 0.02
+        cluster.hub.touch()
+        assert picked() == {"b", "c"}
+    cluster.succeeded(b)
+    cluster.failed(b, "not_delivered")
+    assert picked() == {"b", "c"}
+
+
+def test_who_fails_otherwise_and_may_not_be_ejected_is_not_avoided() -> None:
+    cluster = made()
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=1, base_ejection_time=300.0)))
+    cluster.update_endpoints([at("a"), at("b"), at("c")])
+    cluster.failed(cluster.nodes.by_name["a"], "status 503")
+    cluster.failed(cluster.nodes.by_name["b"], "status 503")
+    assert cluster.ejected == 1
+    assert {node.endpoint.name for node in (cluster.pick(0, None) for _ in range(40)) if node is not None} == {"b", "c"}

@@ -6,7 +6,15 @@ import pytest
 
 from mesh.balance.node import Node, NodeSet
 from mesh.model import Endpoint
-from mesh.resilience.pushback import LONGEST_REST, MOST_RESTING, NEVER, Resting, asked_to_wait, unix_time
+from mesh.resilience.pushback import (
+    LONGEST_REST,
+    MOST_RESTING,
+    NEVER,
+    Resting,
+    asked_to_wait,
+    reconnect_rest,
+    unix_time,
+)
 
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110
 
@@ -106,3 +114,9 @@ def test_few_rest_at_a_time_and_none_that_has_left() -> None:
     assert resting.beside(None, 6.0, 100) == [some[0]]
     known.reconcile([])
     assert resting.beside(None, 6.0, 100) is None
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(0, 1.0), (1, 1.0), (2, 1.6), (3, 2.56), (4, 4.096), (5, 5.0),
+                                                   (10**9, 5.0)])
+def test_how_long_who_can_not_be_reached_is_avoided(failures: int, seconds: float) -> None:
+    assert reconnect_rest(failures) == pytest.approx(seconds)
