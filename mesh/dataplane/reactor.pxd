@@ -1,10 +1,9 @@
-from cpython.bytearray cimport PyByteArray_FromStringAndSize
-
 from mesh.dataplane.syscalls cimport (close_fd, epoll_add, epoll_close, epoll_delete, epoll_modify, epoll_open, epoll_wait,
                                       event_key, event_mask, monotonic, reset_fd)
 
 from mesh.dataplane.spin cimport Spin
 from mesh.dataplane.timers cimport TimerWheel
+from mesh.wire.octets cimport unfilled
 
 cdef class Watch:
     cdef readonly int fd
@@ -35,6 +34,10 @@ cdef class Reactor:
     cdef list _again
     cdef bint _scheduled
     cdef bint _ticking
+    cdef double _tick_at
+    cdef double _until
+    cdef bint _called
+    cdef object _ready
     cdef readonly Spin spin
     cdef readonly TimerWheel timers
 
@@ -42,6 +45,10 @@ cdef class Reactor:
     cpdef int flush(self) except -1
     cdef int after_batch(self) except -1
     cdef int _settle(self) except -1
+    cpdef bint drive(self, double timeout) except -1
+    cpdef int hasten(self, double when) except -1
+    cpdef int part(self) except -1
+    cdef int _handle(self, int count) except -1
     cdef int _ask_on(self) except -1
     cdef int _end_batch(self) except -1
     cpdef int add(self, Watch watch, int fd, unsigned int mask) except -1
@@ -57,4 +64,5 @@ cdef class Reactor:
     cdef int _leave(self) except -1
 
 
+cdef int _milliseconds(double seconds) noexcept
 cdef unsigned long long _key(unsigned int serial, int fd) noexcept

@@ -1,10 +1,10 @@
 # cython: language_level=3, wraparound=False, initializedcheck=False
-# ruff: noqa: F821 (what only the compiled branches use is declared in reactor.pxd)
-# mypy: disable-error-code="name-defined, no-any-return"
-"""The reactor of all data-plane sockets: an edge-triggered epoll set that the loop watches through its one descriptor.
 
-What lives here: dispatch, the clock of a batch, the read buffer that all connections share, descriptors that can be
-closed at any moment, and waiting awake (`spin`). What this must not know: what is read or written, by whom.
+# mypy: disable-error-code="name-defined, no-any-return"
+"""The reactor of all data-plane sockets: an edge-triggered epoll set, in which the process waits.
+
+What lives here: waiting and dispatch, the clock of a batch, the read buffer that all connections share, descriptors
+that can be closed at any moment, and waiting awake (`spin`). What this must not know: what is read or written, by whom.
 
 Why not the loop's own transports: they cannot tell a reset while reading is paused, cost a Python call and a socket
 object per event, and know no batch, so that each event ends in a write of its own. Registering IN|OUT|RDHUP once,
@@ -14,6 +14,7 @@ edge-triggered, needs no system call to pause and resume a direction: who doesn'
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import select
@@ -39,8 +40,11 @@ if not cython.compiled:
         monotonic,
         reset_fd,
     )
+    from mesh.wire.octets import unfilled
 
 _log = logging.getLogger(__name__)
+
+_INTERRUPTED = cython.declare(cython.int, -errno.EINTR)
 
 # For sockets that carry bytes; `on_event` is then called once per change. PRI tells of urgent data, which ends a read
 # early: after it a short read does not mean that nothing is left.
@@ -55,6 +59,9 @@ _TICK = 0.005  # seconds; that of the wheel
 # Seconds after which the loop's other work goes first, whatever still comes.
 _LONGEST_SPIN = cython.declare(cython.double, 0.001)
 _EVENT_BYTES = 16
+_FOREVER = cython.declare(cython.double, float("inf"))
+# The key of the loop's own epoll set; that of a watch ends in the number of its descriptor.
+_LOOP = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 
 
 class Watch:
@@ -93,14 +100,16 @@ class Probe(Watch):
 
 
 class Reactor:
-    """One per event loop; it is in the loop as long as something is watched. `now`: monotonic seconds, of this event.
+    """One per event loop, which leaves the waiting to it (`drive`) if it is a `loop.ReactorLoop`; any other loop, and
+    that one for a second reactor, watches its descriptor as long as something is watched. `now`: monotonic seconds, of
+    this event.
 
     `inbox` is free for use by every `on_event`, until it returns. `carried`: octets that relays hold because the kernel
     did not take them. Timers fire as long as something enters and flushes. `clock` is for tests.
     """
 
     def __init__(self, loop: Any, clock: Any = None) -> None:
-        self.loop: asyncio.AbstractEventLoop = loop
+        self.loop: Any = loop  # an asyncio.AbstractEventLoop
         self.inbox = bytearray(0)
         self.watched = 0
         self.carried = 0
@@ -116,6 +125,15 @@ class Reactor:
         self.spin = Spin(0.0)
         self.now = monotonic() if clock is None else clock()
         self.timers = TimerWheel(self.now)
+        self._tick_at = 0.0
+        self._until = _FOREVER
+        self._called = False
+        self._ready: Any = None
+        adopt = getattr(loop, "adopt", None)
+        if adopt is not None:
+            self._ready = adopt(self)
+            if self._ready is not None:
+                self._enter()
 
     def touch(self) -> cython.double:
         """Read the clock; whatever enters not through an event starts with this."""
@@ -137,7 +155,7 @@ class Reactor:
 
     def _settle(self) -> cython.int:
         self.after_batch()
-        if self.timers.armed and not self._ticking:
+        if self.timers.armed and not self._ticking and self._ready is None:
             self._ticking = True
             self.loop.call_later(_TICK, self._on_tick)
         return 0
@@ -149,6 +167,8 @@ class Reactor:
         and is closed."""
         if self._epfd < 0:
             self._enter()
+        if not len(self.inbox):
+            self.inbox = unfilled(MAX_READ)
         # What a batch still holds for an earlier owner of the number carries that one's serial number.
         self._serial = cython.cast(cython.uint, (self._serial + 1) & _LOW)
         status: cython.int = epoll_add(self._epfd, fd, mask, _key(self._serial, fd))
@@ -220,7 +240,7 @@ class Reactor:
         return 0
 
     def _schedule(self) -> cython.int:
-        if not self._scheduled:
+        if not self._scheduled and self._ready is None:
             self._scheduled = True
             self.loop.call_soon(self._on_turn)
         return 0
@@ -231,13 +251,66 @@ class Reactor:
 
     def _on_ready(self) -> None:
         """The loop saw the epoll descriptor readable, or somebody asked for a turn."""
-        watch: Watch
         count: cython.int = 0
         self.touch()
+        if self._epfd >= 0:
+            count = epoll_wait(self._epfd, self._events, 0)
+        self._handle(count)
+
+    def drive(self, timeout: cython.double) -> cython.bint:
+        """Wait and handle events until the loop that has adopted this has something to do itself.
+
+        That is a callback, `timeout` seconds gone by (negative: any time), or an event of its own descriptors: then
+        this returns True. OSError: there is no waiting.
+        """
+        count: cython.int
+        wait: cython.int
+        at: cython.double
+        ready: Any = self._ready
+        now: cython.double = monotonic()
+        self._until = now + timeout if timeout >= 0 else _FOREVER
+        while True:
+            if self._again or timeout == 0 or len(ready) > 0:
+                wait = 0
+            else:
+                at = self._until
+                if self.timers.armed:
+                    if self._tick_at == 0:
+                        self._tick_at = self.now + _TICK
+                    at = min(at, now + (self._tick_at - self.now))
+                wait = -1 if at == _FOREVER else _milliseconds(at - now)
+            count = epoll_wait(self._epfd, self._events, wait)
+            self.touch()
+            now = self.now if self._clock is None else monotonic()
+            if count < 0:
+                if count != _INTERRUPTED:
+                    raise OSError(-count, os.strerror(-count))
+                return False  # a signal: the interpreter runs its handler between here and the next call
+            try:
+                if 0 < self._tick_at <= self.now:
+                    self._tick_at = 0.0
+                    self._on_tick()
+                if count > 0 or self._again:
+                    self._handle(count)
+            except Exception:
+                _log.exception("a batch of events was not handled")
+            if self._called:
+                self._called = False
+                return True
+            if now >= self._until or len(ready) > 0:
+                return False
+
+    def hasten(self, when: cython.double) -> cython.int:
+        """The loop has something to do at `when` (monotonic seconds), maybe sooner than it said when it came here."""
+        if when < self._until:
+            self._until = when
+        return 0
+
+    def _handle(self, count: cython.int) -> cython.int:
+        """So many events are there; and somebody may have asked for a turn."""
+        watch: Watch
         self.busy = True
         try:
-            if self._epfd >= 0:
-                count = epoll_wait(self._epfd, self._events, 0)
             self._dispatch(count)
             if self._again:
                 deferred: list[Watch] = self._again
@@ -251,6 +324,7 @@ class Reactor:
             self._end_batch()
         if count > 0 and self.spin.wanted():
             self._ask_on()
+        return 0
 
     def _ask_on(self) -> cython.int:
         """Ask again and again before the loop goes to sleep: waking up costs more than an answer takes to come.
@@ -262,7 +336,8 @@ class Reactor:
         until: cython.double = began + self.spin.window
         count: cython.int
         found: cython.bint = False
-        while now < until and now - began < _LONGEST_SPIN and self._epfd >= 0 and not self._scheduled:
+        while (now < until and now - began < _LONGEST_SPIN and self._epfd >= 0 and not self._scheduled
+               and not self._again and not self._called and (self._ready is None or len(self._ready) == 0)):
             count = epoll_wait(self._epfd, self._events, 0)
             now = monotonic()
             if count > 0:
@@ -306,6 +381,9 @@ class Reactor:
         table: list[Any] = self._table
         for i in range(count):
             key = event_key(self._events, i)
+            if key == _LOOP:
+                self._called = True
+                continue
             serial = cython.cast(cython.uint, key >> 32)
             watch = table[cython.cast(cython.uint, key & _LOW)]
             if watch is None or watch.serial != serial:
@@ -328,13 +406,21 @@ class Reactor:
         if status < 0:
             raise OSError(-status, os.strerror(-status))
         self._epfd = status
-        if not len(self.inbox):
-            self.inbox = _unfilled(MAX_READ)
-        self.loop.add_reader(self._epfd, self._on_ready)
+        if self._ready is None:
+            self.loop.add_reader(self._epfd, self._on_ready)
+        else:
+            epoll_add(self._epfd, self.loop.own_set(), select.EPOLLIN, _LOOP)
 
     def _leave(self) -> cython.int:
-        if self.watched == 0 and self._epfd >= 0:
+        if self.watched == 0 and self._epfd >= 0 and self._ready is None:
             self.loop.remove_reader(self._epfd)
+            epoll_close(self._epfd)
+            self._epfd = -1
+        return 0
+
+    def part(self) -> cython.int:
+        """The loop that has adopted this is closed: wait no more."""
+        if self._epfd >= 0:
             epoll_close(self._epfd)
             self._epfd = -1
         return 0
@@ -348,13 +434,12 @@ class Reactor:
         return self.loop.call_later(max(when - self.now, 0.0), tick)
 
 
+def _milliseconds(seconds: cython.double) -> cython.int:
+    """How long to wait at least, not less than 0; rounded up, as nothing is to be done before."""
+    if seconds <= 0:
+        return 0
+    return cython.cast(cython.int, min(seconds * 1000.0 + 0.999, 3_600_000.0))
+
+
 def _key(serial: cython.uint, fd: cython.int) -> cython.ulonglong:
     return cython.cast(cython.ulonglong, serial) << 32 | cython.cast(cython.uint, fd)
-
-
-def _unfilled(size: int) -> bytearray:
-    """A buffer whose pages are not resident before they are used."""
-    if cython.compiled:
-        return PyByteArray_FromStringAndSize(cython.NULL, size)
-    else:
-        return bytearray(size)

@@ -492,14 +492,23 @@ def epoll_close(epfd: cython.int) -> cython.int:
 
 
 def epoll_wait(epfd: cython.int, events: bytearray, timeout_ms: cython.int) -> cython.int:
-    """Fill `events` (EVENT_BYTES each) with what has happened; returns how many."""
+    """Fill `events` (EVENT_BYTES each) with what has happened; returns how many. Negative: waits for ever.
+
+    While it may sleep other threads have the interpreter.
+    """
     if cython.compiled:
-        got: cython.int = c_epoll_wait(epfd, cython.cast(cython.pointer(epoll_event), PyByteArray_AS_STRING(events)),
-                                       cython.cast(cython.int, len(events) // 16), timeout_ms)
+        got: cython.int
+        most: cython.int = cython.cast(cython.int, len(events) // 16)
+        into = cython.cast(cython.pointer(epoll_event), PyByteArray_AS_STRING(events))
+        if timeout_ms == 0:
+            got = c_epoll_wait(epfd, into, most, 0)
+        else:
+            with cython.nogil:
+                got = c_epoll_wait(epfd, into, most, timeout_ms)
         return got if got >= 0 else -c_errno
     else:
         made, keys = _keys[epfd]
-        found = made.poll(timeout_ms / 1000, len(events) // EVENT_BYTES)
+        found = made.poll(timeout_ms / 1000 if timeout_ms >= 0 else None, len(events) // EVENT_BYTES)
         for index, (fd, mask) in enumerate(found):
             struct.pack_into("=QI", events, index * EVENT_BYTES, keys[fd], mask)
         return len(found)

@@ -18,8 +18,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import uvloop
-
+from mesh.dataplane.loop import run
 from mesh.dataplane.tasks import spawn
 from mesh.errors import InvalidConfig
 from mesh.sidecar.config import SidecarConfig, load
@@ -53,13 +52,13 @@ def main(argv: list[str]) -> int:
     if config.takeover and predecessor is None:
         _log.info("nobody to take over from: starting as usual")
     if config.workers == 1:
-        return uvloop.run(Alone(config, telemetry, sockets, predecessor).run())
+        return run(Alone(config, telemetry, sockets, predecessor).run())
 
     def work(number: int, sockets: Sockets, sock: socket.socket, held: bool, succeeding: bool) -> int:
         logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, force=True,
                             format=_LOG.replace("%(name)s", f"%(name)s[{number}]"))
         own = dataclasses.replace(config, ready_fd=None)
-        return uvloop.run(Worker(own, telemetry, sockets, number, sock, held, succeeding).run())
+        return run(Worker(own, telemetry, sockets, number, sock, held, succeeding).run())
 
     return Group(config, sockets, predecessor, work).run()
 

@@ -1,4 +1,4 @@
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memchr, memcmp, memcpy
 
@@ -7,6 +7,7 @@ cdef unsigned long long MASK
 cdef unsigned long long SEED
 cdef unsigned long long ONES, SPACES, DELETES, HIGH_BITS
 
+cpdef bytearray unfilled(Py_ssize_t size)
 cpdef bytes octets_of(bytearray buf, Py_ssize_t start, Py_ssize_t n)
 cpdef bint equal_at(bytearray buf, Py_ssize_t start, bytes octets) except -1
 cpdef Py_ssize_t find_octet(bytearray buf, int octet, Py_ssize_t start, Py_ssize_t end) except -2

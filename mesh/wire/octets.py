@@ -24,6 +24,14 @@ DELETES: int = 0x7F * ONES
 HIGH_BITS: int = 0x80 * ONES
 
 
+def unfilled(size: cython.Py_ssize_t) -> bytearray:
+    """A buffer of `size` octets that nothing has been written to, so that its pages are not resident yet."""
+    if cython.compiled:
+        return PyByteArray_FromStringAndSize(cython.NULL, size)
+    else:
+        return bytearray(size)
+
+
 def octets_of(buf: bytearray, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> bytes:
     """`bytes(buf[start:start + n])` with one copy. IndexError outside the buffer."""
     if start < 0 or n < 0 or n > len(buf) - start:

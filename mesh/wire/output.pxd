@@ -1,4 +1,4 @@
-from mesh.wire.octets cimport copy_octets, put_octets
+from mesh.wire.octets cimport copy_octets, put_octets, unfilled
 
 cdef class Output:
     cdef public bytearray out

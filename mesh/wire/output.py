@@ -12,7 +12,10 @@ from typing import Any
 import cython
 
 if not cython.compiled:
-    from mesh.wire.octets import copy_octets, put_octets
+    from mesh.wire.octets import copy_octets, put_octets, unfilled
+
+# Octets from which a buffer is made for what there is, not for twice of it: touching its pages costs more than a copy.
+LARGE = cython.declare(cython.Py_ssize_t, 32_768)
 
 
 class Output:
@@ -35,10 +38,12 @@ class Output:
         need: cython.Py_ssize_t = self.out_len + n
         if need > len(self.out):
             size: cython.Py_ssize_t = 2 * len(self.out)
-            while size < need:
+            while size < need and size < LARGE:
                 size *= 2
+            if size < need:
+                size = need + need // 4
             # A new buffer, not a longer one: somebody may hold a view of the old.
-            out: bytearray = bytearray(size)
+            out: bytearray = unfilled(size)
             copy_octets(out, 0, self.out, 0, self.out_len)
             self.out = out
         if self.out_len == 0:

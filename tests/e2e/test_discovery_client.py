@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-import uvloop
 from e2e_mesh import Mesh, service
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
@@ -76,7 +76,7 @@ def run(test: Callable[[Hub], Awaitable[None]]) -> None:
         async with asyncio.timeout(30):
             await test(Hub(asyncio.get_running_loop(), Rng(1), Recorder(1)))
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-import uvloop
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import CLIENT, GRPC, RETRY, SERVER, TCP, Record, Recorder
 from mesh.dataplane.rpc import Channel
@@ -81,7 +81,7 @@ def run(settings: TelemetrySettings, test: Callable[[Recorder, Exporter], Awaita
             await exporter.shutdown(2.0)
             await channel.close()
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def make(number: int, kind: int = CLIENT, protocol: int = GRPC) -> Record:

@@ -16,9 +16,9 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.acceptor import HttpAcceptor
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
@@ -36,7 +36,7 @@ WAIT = 5.0
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    uvloop.run(main())
+    loop.run(main())
 
 
 async def until(condition: Callable[[], object], what: str = "the condition") -> None:

@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-import uvloop
 from h2_world import listening, until
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.acceptor import HttpAcceptor, Limits
 from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.entry import Entry
@@ -109,4 +109,4 @@ async def ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    uvloop.run(main())
+    loop.run(main())

@@ -14,9 +14,9 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
 from mesh.dataplane.rpc import Channel
@@ -31,7 +31,7 @@ def run(test: Callable[[Hub], Awaitable[None]]) -> None:
             await test(Hub(asyncio.get_running_loop(), Rng(1), Recorder(1)))
             await asyncio.sleep(0)
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
+from mesh.dataplane import loop
 from mesh.dataplane.listener import Port
 from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import CLIENT, Record
@@ -171,10 +170,10 @@ async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run `main`; no descriptor may be left behind."""
-    uvloop.run(asyncio.sleep(0))  # libuv keeps some for the process
+    loop.run(asyncio.sleep(0))  # libuv keeps some for the process
     before = len(os.listdir("/proc/self/fd"))
     try:
-        uvloop.run(main)
+        loop.run(main)
     finally:
         for sock in _bound:
             sock.close()

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-import uvloop
 
 from mesh.balance.course import State
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.checker import MAX_RUNNING, Checker
 from mesh.dataplane.checks import CheckFailed, Subject
 from mesh.dataplane.clusters import Clusters
@@ -110,7 +110,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     async def all_of_it() -> None:
         await main()
 
-    uvloop.run(all_of_it())
+    loop.run(all_of_it())
 
 
 def picked(cluster: Any) -> set[str]:

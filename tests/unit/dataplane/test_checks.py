@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvloop
 from grpc_health.v1 import health_pb2
 from h2_world import Call, Upstream
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.checks import CheckFailed, Subject, run_check
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
@@ -56,7 +56,7 @@ def against(serve: Serve, check: Any, timeout: float = PATIENT) -> str | None:
         async with server:
             return await judged(check, server.sockets[0].getsockname()[1], timeout)
 
-    return uvloop.run(main())
+    return loop.run(main())
 
 
 def says(answer: bytes, until: bytes = b"") -> Serve:
@@ -104,7 +104,7 @@ def test_nobody_there(check: Any) -> None:
         await server.wait_closed()
         return await judged(check, port)
 
-    said = uvloop.run(main())
+    said = loop.run(main())
     assert said is not None
     assert "refused" in said
 
@@ -136,7 +136,7 @@ def test_a_name_that_nobody_has() -> None:
             return str(failure)
         return None
 
-    assert uvloop.run(main())
+    assert loop.run(main())
 
 
 def test_http() -> None:
@@ -223,7 +223,7 @@ def test_grpc(status: int, said: str | None) -> None:
         finally:
             upstream.close()
 
-    assert uvloop.run(main()) == said
+    assert loop.run(main()) == said
     headers = dict(calls[0].headers)
     assert headers[":path"] == "/grpc.health.v1.Health/Check"
     assert headers["traceparent"] == TRACE
@@ -237,7 +237,7 @@ def test_grpc_of_a_server_without_the_health_service() -> None:
         finally:
             upstream.close()
 
-    said = uvloop.run(main())
+    said = loop.run(main())
     assert said is not None
     assert said.startswith("UNIMPLEMENTED: ")
 
@@ -259,4 +259,4 @@ def test_command() -> None:
         assert "No such file" in said
         assert await judged(script("import time; time.sleep(1000)"), 99, 0.2) == "no answer within 0.2 s"
 
-    uvloop.run(main())
+    loop.run(main())

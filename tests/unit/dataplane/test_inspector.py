@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-import uvloop
 from h2_world import until
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.inspector import Crowd, Inspector
 from mesh.dataplane.record import Recorder
@@ -87,7 +87,7 @@ class World:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    uvloop.run(main())
+    loop.run(main())
 
 
 @pytest.mark.parametrize(("protocol", "octets", "verdict"), [

@@ -51,6 +51,8 @@ def test_it_is_in_the_loop_only_while_something_is_watched() -> None:
         added: list[int] = []
 
         class Loop:
+            adopt = None  # as of any other loop
+
             def add_reader(self, fd: int, callback: Any) -> None:
                 added.append(fd)
                 loop.add_reader(fd, callback)
@@ -218,6 +220,7 @@ def test_what_comes_at_once_is_waited_for_awake(window: float, order: list[str])
     """The first event makes the second one happen: with a window it is seen before the loop has another turn."""
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        Reactor(loop)  # which drives the loop; the other is watched by it, so that a turn of the loop can be told
         reactor = Reactor(loop)
         reactor.spin.window = window
         seen: list[str] = []

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvloop
 
+from mesh.dataplane import loop
 from mesh.sidecar import admin as module
 from mesh.sidecar.admin import Admin
 
@@ -62,7 +62,7 @@ def run(test: Callable[[Stage], Awaitable[None]]) -> None:
     async def main() -> None:
         await test(Stage())
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_metrics_in_the_form_that_is_asked_for() -> None:

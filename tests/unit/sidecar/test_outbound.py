@@ -7,9 +7,9 @@ import socket
 from typing import Any
 
 import pytest
-import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
@@ -50,7 +50,7 @@ class World:
 
 
 def run(main: Any) -> None:
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_declared_services_are_subscribed_to_and_reported() -> None:

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvloop
 
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.errors import UNAVAILABLE, UpstreamError
 from mesh.sidecar import presence as module
 from mesh.sidecar.config import load
@@ -72,7 +72,7 @@ def test_the_instance_registers_when_its_app_answers(deregister: bool) -> None:
         assert [call.lease_id for call in registry.calls[1:]] == (["lease-1"] if deregister else [])
         server.close()
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPatch,
@@ -92,7 +92,7 @@ def test_an_app_that_does_not_come_is_told_of_once(monkeypatch: pytest.MonkeyPat
             await until(lambda: "registered cart/cart-7" in caplog.text)
         await presence.leave(True)
 
-    uvloop.run(main())
+    loop.run(main())
     said = [record.message for record in caplog.records if record.name == "mesh.sidecar"]
     assert said == ["nothing accepts connections at 127.0.0.1:50123: not registered until something does"]
 
@@ -110,7 +110,7 @@ def test_callers_are_told_the_advertised_address(advertised: str, address: tuple
         await presence.leave(True)
         server.close()
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_an_app_that_never_comes_is_no_hindrance_to_leaving() -> None:
@@ -122,7 +122,7 @@ def test_an_app_that_never_comes_is_no_hindrance_to_leaving() -> None:
         assert not await presence.leave(True)
         assert registry.calls == []
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_what_was_contested_before_the_app_came_is_contested_after() -> None:
@@ -138,7 +138,7 @@ def test_what_was_contested_before_the_app_came_is_contested_after() -> None:
         await presence.leave(True)
         server.close()
 
-    uvloop.run(main())
+    loop.run(main())
 
 
 def test_a_udp_app_is_not_asked() -> None:
@@ -150,4 +150,4 @@ def test_a_udp_app_is_not_asked() -> None:
         assert registry.calls[0].protocol == PROTOCOL_UDP
         assert await presence.leave(True)
 
-    uvloop.run(main())
+    loop.run(main())

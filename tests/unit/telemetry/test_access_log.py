@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
+from mesh.dataplane import loop
 from mesh.dataplane.record import CLIENT, GRPC, HTTP1, SERVER, TCP, Record, Recorder
 from mesh.telemetry.access_log import LineLog, format_line
 from mesh.telemetry.appender import Appender
@@ -76,7 +76,7 @@ def test_everything_is_written_by_the_end(tmp_path: Path) -> None:
         await log.shutdown(10)
         assert log.statistics() == {"written": 750, "dropped": 0, "waiting": 0}
 
-    uvloop.run(main())
+    loop.run(main())
     assert [int(json.loads(line)["span_id"], 16) for line in lines(tmp_path / "log")] == list(range(750))
 
 
@@ -95,7 +95,7 @@ def test_making_lines_gives_way_and_loses_nothing_when_it_is_ended(tmp_path: Pat
         assert turns > 5
         await log.shutdown(10)
 
-    uvloop.run(main())
+    loop.run(main())
     assert len(lines(tmp_path / "log")) == 1000
 
 
@@ -116,4 +116,4 @@ def test_what_there_is_no_room_for_waits_and_then_is_dropped_and_counted(tmp_pat
         assert log.statistics() == {"written": 0, "dropped": 18, "waiting": 10}
         await log.shutdown(1)
 
-    uvloop.run(main())
+    loop.run(main())

@@ -20,7 +20,7 @@ from mesh.balance.rng import Rng
 from mesh.dataplane.record import Record, Recorder
 from mesh.errors import UpstreamError
 from mesh.telemetry.encode import SpanEncoder
-from mesh.telemetry.exporter import EXPORT, MAX_ATTEMPTS, Exporter, ExportStatistics
+from mesh.telemetry.exporter import EXPORT, MAX_ATTEMPTS, MAX_REQUEST, PAUSE, Exporter, ExportStatistics
 from mesh.telemetry.settings import TelemetrySettings
 
 ENCODER = SpanEncoder(Resource({"service.name": "front"}))
@@ -37,12 +37,18 @@ class World:
         self.ticks = 0
         channel: Any = self.channel
         settings = TelemetrySettings(schedule_delay=3600.0, max_export_batch_size=batch, max_queue_size=queue)
-        self.exporter = Exporter(self.recorder, channel, ENCODER, settings, Rng(5), clock=self.clock, sleep=self.sleeps)
+        self.rests: list[float] = []
+        self.exporter = Exporter(self.recorder, channel, ENCODER, settings, Rng(5), clock=self.clock, sleep=self.sleeps,
+                                 rest=self.rest)
         self.number = 0
 
     def clock(self) -> float:
         self.ticks += 1
         return self.ticks * 0.00008
+
+    async def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        await asyncio.sleep(0)
 
     def record(self, count: int) -> None:
         for _ in range(count):
@@ -129,7 +135,7 @@ def test_the_loop_gets_its_turn_between_slices() -> None:
         world.exporter.start()
         await settle()
         world.channel.answers.append(OK)
-        world.record(480)
+        world.record(360)
         counter = asyncio.ensure_future(count())
         await world.flush()
         await settle()
@@ -137,7 +143,46 @@ def test_the_loop_gets_its_turn_between_slices() -> None:
         steps = [before - after for before, after in pairwise(turns)]
         assert max(steps) <= 64
         assert sum(step > 0 for step in steps) >= 7
-        assert len(world.exported()[0]) == 480
+        assert len(world.exported()[0]) == 360
+        await world.exporter.shutdown(1.0)
+
+    run(test)
+
+
+def test_slices_are_apart_unless_there_is_too_much_for_that() -> None:
+    """At most one slice a millisecond, so that a request waits for one at most; a recorder that is nearly full comes
+    first, and so does the end of the process."""
+    async def test() -> None:
+        world = World(capacity=100, batch=1000, queue=1000)
+        world.exporter.start()
+        await settle()
+        world.channel.answers.extend([OK, OK])
+        world.record(99)
+        await world.flush()
+        assert world.rests[0] == 0.0
+        assert world.rests[-1] == PAUSE
+        assert sorted(world.rests) == world.rests
+        world.rests.clear()
+        world.record(45)
+        await world.exporter.shutdown(1.0)
+        assert world.rests
+        assert set(world.rests) == {0.0}
+        assert len(world.exported()[1]) == 45
+
+    run(test)
+
+
+def test_a_request_is_not_larger_than_can_be_sent_in_one_go() -> None:
+    async def test() -> None:
+        world = World(batch=5000, queue=5000, capacity=5000)
+        world.exporter.start()
+        world.channel.answers.extend([OK] * 100)
+        world.record(2000)
+        await world.flush()
+        for _ in range(20):
+            await settle()
+        assert sum(map(len, world.exported())) == 2000
+        assert max(len(data) for _, data in world.channel.unary_calls) < 1.1 * MAX_REQUEST
         await world.exporter.shutdown(1.0)
 
     run(test)
