@@ -12,6 +12,8 @@ from mesh.resilience.fair_queue cimport FairQueue
 from mesh.wire.codec cimport Codec, Stream
 from mesh.wire.hpack cimport Block, Head
 
+cdef int CANCEL
+
 cdef class LateReset(Timer):
     cdef Transport up
     cdef Stream stream

@@ -1,5 +1,5 @@
 from mesh.balance.node cimport Node
-from mesh.dataplane.attempt cimport Attempt
+from mesh.dataplane.attempt cimport CANCEL, Attempt
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.entry cimport Entry, Ticket
 from mesh.dataplane.record cimport Record

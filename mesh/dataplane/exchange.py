@@ -31,6 +31,7 @@ from mesh.wire.grpc import grpc_status_of, parse_timeout
 from mesh.wire.hpack import Block, Head
 
 if not cython.compiled:
+    from mesh.dataplane.attempt import CANCEL
     from mesh.dataplane.relay import CONNECTING, DONE, NEW, WAITING
     from mesh.dataplane.retrying import REPEATABLE, RESOURCE_EXHAUSTED, TOO_MANY_REQUESTS
 
@@ -39,7 +40,6 @@ DISCOVERY_WAIT = cython.declare(cython.double, 2.0)
 # RST_STREAM codes, RFC 9113 section 7
 NO_ERROR = cython.declare(cython.int, 0)
 INTERNAL_ERROR = cython.declare(cython.int, 2)
-CANCEL = cython.declare(cython.int, 8)
 # What the callee's sidecar says that has no room for a request.
 FULL = cython.declare(frozenset, frozenset(
     reason.code.encode() for reason in (errors.QUEUE_FULL, errors.QUEUE_TIMEOUT, errors.LIMIT_REQUESTS,

@@ -1,7 +1,7 @@
 from mesh.balance.balancer cimport Balancer
 from mesh.balance.ejection cimport to_blame
 from mesh.balance.node cimport Node
-from mesh.dataplane.attempt cimport Attempt, Hedge
+from mesh.dataplane.attempt cimport CANCEL, Attempt, Hedge
 from mesh.dataplane.cluster cimport Cluster
 from mesh.dataplane.entry cimport Entry
 from mesh.dataplane.gate cimport Gate

@@ -27,10 +27,9 @@ from mesh.wire.grpc import grpc_status_of
 from mesh.wire.hpack import Block, Head
 
 if not cython.compiled:
+    from mesh.dataplane.attempt import CANCEL
     from mesh.dataplane.relay import CONNECTING, DONE, OPEN, PAUSED, QUEUED, WAITING
 
-# RST_STREAM code, RFC 9113 section 7
-CANCEL = cython.declare(cython.int, 8)
 # What a rate limit says: HTTP's Too Many Requests, gRPC's RESOURCE_EXHAUSTED.
 TOO_MANY_REQUESTS = cython.declare(cython.int, 429)
 RESOURCE_EXHAUSTED = cython.declare(cython.int, 8)

@@ -22,9 +22,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import uvloop
-
 from mesh.balance.rng import Rng
+from mesh.dataplane import loop
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.record import Recorder
@@ -61,6 +60,10 @@ class Sidecar:
 
     def on_endpoints(self, name: str, endpoints: Mapping[str, Endpoint]) -> None:
         self.clusters.on_endpoints(name, endpoints)
+        self.look()
+
+    def look(self) -> None:
+        """Has the next pick followed? Changes may wait for more of them (the merge window), so it is asked anew."""
         node = self.cluster.pick(0, None)
         if self.latency is None and node is not None and node.endpoint.name == self.expected:
             self.latency = time.monotonic() - self.started
@@ -88,8 +91,11 @@ async def measure(count: int, rounds: int, port: int) -> list[float]:
         request = api.SetWeightsRequest(service="cart", weights={chosen: 1, other: 0})
         await operator.unary(f"{REGISTRY}/SetWeights", request.SerializeToString(), 5)
         async with asyncio.timeout(30):
-            while any(sidecar.latency is None for sidecar in sidecars):  # noqa: ASYNC110
+            while any(sidecar.latency is None for sidecar in sidecars):
                 await asyncio.sleep(0.001)
+                for sidecar in sidecars:
+                    if sidecar.latency is None:
+                        sidecar.look()
         latencies += [sidecar.latency for sidecar in sidecars if sidecar.latency is not None]
     for sidecar in sidecars:
         await sidecar.client.close()
@@ -110,7 +116,7 @@ def main() -> int:
             os.close(write)
             ready = json.loads(os.fdopen(read).readline())
             port = int(ready["listen"].rpartition(":")[2])
-            taken = sorted(uvloop.run(measure(options.sidecars, options.rounds, port)))
+            taken = sorted(loop.run(measure(options.sidecars, options.rounds, port)))
         finally:
             plane.terminate()
             plane.wait(10)

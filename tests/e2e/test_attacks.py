@@ -231,6 +231,20 @@ def test_slow_callers(shop: Shop, octets: bytes, more: bytes, reason: str, endin
     assert shop.count(reason) >= before + 50
 
 
+def test_slow_bodies_of_http2_cost_their_streams(shop: Shop) -> None:
+    """An octet of DATA a second beside a request that is answered: 408 for the stream, the connection goes on."""
+    before = shop.count("slow_bodies")
+    octets = PREFACE + SETTINGS + ACK + POST + frame(HEADERS, 5, 3, request(b"/whoami"))
+
+    def attack() -> str:
+        callers = crowd(shop.address, 50, octets, 8.0, more=frame(DATA, 0, 1, b"z") * 10)
+        answered = [sorted({stream for kind, stream, _ in caller.frames() if kind == HEADERS}) for caller in callers]
+        return f"{answered[0] if min(answered) == max(answered) else answered}, {set(map(outcome, callers))}"
+
+    assert withstand(shop, attack) == {"[1, 3], {'open'}"}
+    assert shop.count("slow_bodies") >= before + 50
+
+
 def test_readers_that_do_not_read(shop: Shop) -> None:
     before = shop.count("stalled_readers")
     ask = head("/chunks/6000")
