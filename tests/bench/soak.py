@@ -12,12 +12,13 @@ What lives here: the composition and the tables. Calls, events and figures are i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ SAMPLE_EVERY = 2.0
 QUIET = 30.0  # seconds for everything to be closed once the load has ended
 THREADS = {soak_calls.GrpcThread: 6, soak_calls.TcpThread: 3, soak_calls.HttpThread: 4}
 PER_SECOND = 30.0  # calls of one thread, at most
+TOLD = 50  # failures shown one by one, at most
 
 
 class HttpApp(e2e_processes.App):
@@ -78,8 +80,8 @@ def http1_known() -> bool:
     return "PROTOCOL_HTTP1" in service_pb2.Protocol.keys()  # noqa: SIM118  (an enum, not a mapping)
 
 
-def start(mesh: Mesh) -> tuple[dict[str, list[Replica]], Sidecar, list[str]]:
-    """Services, the caller's sidecar, and what is left out."""
+def start(mesh: Mesh, logged: bool) -> tuple[dict[str, list[Replica]], Sidecar, list[str]]:
+    """Services, the caller's sidecar, and what is left out. `logged`: the caller's sidecar keeps an access log."""
     mesh.apply(service("echo"), service("stock", "TCP"))
     services = {"echo": mesh.replicas("echo", REPLICAS),
                 "stock": mesh.replicas("stock", REPLICAS, kind="tcp", protocol="tcp")}
@@ -95,7 +97,8 @@ def start(mesh: Mesh) -> tuple[dict[str, list[Replica]], Sidecar, list[str]]:
         outbound.append("web")
     else:
         missing.append("HTTP/1.1: the sidecar of this tree has none")
-    front = mesh.sidecar("front", "front-0", outbound=outbound)
+    log = ("--access-log", str(mesh.directory / "front-0.access.jsonl")) if logged else ()
+    front = mesh.sidecar("front", "front-0", *log, outbound=outbound)
     for name in services:
         mesh.wait_seen(front, name)
     return services, front, missing
@@ -158,7 +161,7 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     stop, end_faults = threading.Event(), threading.Event()
     tally = soak_calls.Tally()
     try:
-        services, front, missing = start(mesh)
+        services, front, missing = start(mesh, args.keep is not None)
         for line in missing:
             print(f"left out: {line}")
         steady = {"front-0": front, **{replicas[0].name: replicas[0].sidecar for replicas in services.values()}}
@@ -172,7 +175,7 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
               f"{args.minutes:g} minutes from now (set up in {time.monotonic() - begun:.0f} s)", flush=True)
         for thread in (watch, faults, *run):
             thread.start()
-        started = time.monotonic()
+        started, started_unix = time.monotonic(), time.time()
         while (passed := time.monotonic() - started) < args.minutes * 60 and not faults.problem:
             time.sleep(min(args.tell, max(0.1, args.minutes * 60 - passed)))
             tell(tally, faults, time.monotonic() - started, front)
@@ -186,9 +189,12 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         one_of_each(front, services, args.seed + 1)
         after = {name: quiet(sidecar, before[name]) for name, sidecar in steady.items()}
         result = {
-            "minutes": took / 60, "seed": args.seed, "left_out": missing, "done": dict(tally.done),
+            "minutes": took / 60, "seed": args.seed, "started_unix": started_unix, "left_out": missing,
+            "done": dict(tally.done),
             "abandoned": dict(tally.abandoned), "problem": faults.problem,
-            "events": [asdict(event) for event in faults.events],
+            "events": [asdict(replace(event, at=event.at - started)) for event in faults.events],
+            "unexplained": [asdict(replace(failure, started=failure.started - started, ended=failure.ended - started))
+                            for failure in tally.failures if not soak_figures.explanation(failure, faults.events)],
             "failures": [{"kind": kind, "reason": reason, "explained": by, "count": count} for (kind, reason, by), count
                          in sorted(soak_figures.sort_failures(tally.failures, faults.events).items())],
             "memory": [asdict(life) for life in soak_figures.lives(
@@ -229,6 +235,11 @@ def print_result(result: dict[str, Any]) -> None:
               f"{failure['explained'] or 'UNEXPLAINED'}")
     unexplained = sum(failure["count"] for failure in result["failures"] if not failure["explained"])
     print(f"  {unexplained} unexplained of {sum(failure['count'] for failure in result['failures'])}")
+    for failure in result["unexplained"][:TOLD]:
+        print(f"  at {failure['started']:9.3f} to {failure['ended']:9.3f} s: {failure['kind']}, {failure['reason']}")
+        for event in result["events"]:
+            if -5 < event["at"] - failure["started"] < 1:
+                print(f"    {event['at']:9.3f} s {event['what']} of {event['service']}")
     print(f"\n{'resident memory':32}{'minutes':>8}{'first MB':>10}{'last MB':>10}{'KiB/min':>10}")
     for life in result["memory"]:
         print(f"  {life['name']:30}{life['minutes']:8.1f}{life['first_kib'] / 1024:10.1f}"
@@ -249,11 +260,19 @@ def main() -> int:
     parser.add_argument("--interval", type=float, default=10.0, help="seconds from event to event (default: 10)")
     parser.add_argument("--tell", type=float, default=30.0, help="seconds from line to line (default: 30)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there")
+    parser.add_argument("--keep", type=Path, metavar="DIR",
+                        help="keep what the processes wrote, and an access log of the caller's sidecar, there")
     args = parser.parse_args()
     if args.minutes <= 0 or args.interval <= 0 or args.tell <= 0:
         parser.error("--minutes, --interval and --tell must be positive")
-    with tempfile.TemporaryDirectory(prefix="mesh-soak-", ignore_cleanup_errors=True) as directory:
-        result = soak(args, Path(directory))
+    with contextlib.ExitStack() as stack:
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
+            directory = args.keep.resolve()
+        else:
+            directory = Path(stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="mesh-soak-", ignore_cleanup_errors=True)))
+        result = soak(args, directory)
     print_result(result)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
