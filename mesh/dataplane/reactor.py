@@ -409,7 +409,9 @@ class Reactor:
         if self._ready is None:
             self.loop.add_reader(self._epfd, self._on_ready)
         else:
-            epoll_add(self._epfd, self.loop.own_set(), select.EPOLLIN, _LOOP)
+            status = epoll_add(self._epfd, self.loop.own_set(), select.EPOLLIN, _LOOP)
+            if status < 0:
+                raise OSError(-status, os.strerror(-status))
 
     def _leave(self) -> cython.int:
         if self.watched == 0 and self._epfd >= 0 and self._ready is None:
