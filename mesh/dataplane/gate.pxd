@@ -40,6 +40,7 @@ cdef class Gate(LoadWatcher):
     cdef list closed(self, bint repeats)
     cdef int enter(self, UpstreamCall call) except -1
     cdef int leave(self, UpstreamCall call) except -1
+    cdef int arm(self) except -1
     cdef int rest(self) except -1
     cpdef int wake(self) except -1
     cdef int serve(self) except -1

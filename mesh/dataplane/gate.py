@@ -36,8 +36,13 @@ class Turn(Watch):
         return self.gate.serve()
 
 
+# Seconds after which those that wait are looked at again: an endpoint whose ejection ends, or whose weight grows, has
+# room, and no call at it ends to say so.
+LOOK = cython.declare(cython.double, 0.25)
+
+
 class Hurry(Timer):
-    """Fires when the one that came first has waited long enough."""
+    """Fires when the one that came first has waited long enough, and now and then."""
 
     def __init__(self, gate: Gate) -> None:
         Timer.__init__(self)
@@ -201,7 +206,7 @@ class Gate(LoadWatcher):
         if displaced is None:
             room.pending += 1
         if self.queue.count and not self.hurry.armed:
-            self.reactor.timers.add(self.hurry, self.queue.oldest() + room.queue_timeout, self.reactor.now)
+            self.arm()
         if displaced is not None:
             room.refuse(errors.QUEUE_FULL)
             return cython.cast(UpstreamCall, displaced).on_no_room(errors.QUEUE_FULL)
@@ -212,6 +217,12 @@ class Gate(LoadWatcher):
         if self.queue.remove(call):
             self.room.pending -= 1
             self.rest()
+        return 0
+
+    def arm(self) -> cython.int:
+        room: Room = self.room
+        at: cython.double = min(self.queue.oldest() + room.queue_timeout, self.reactor.now + LOOK)
+        self.reactor.timers.add(self.hurry, at, self.reactor.now)
         return 0
 
     def rest(self) -> cython.int:
@@ -239,8 +250,9 @@ class Gate(LoadWatcher):
         return self.rest()
 
     def expire(self) -> cython.int:
-        """Give up those that have waited for too long."""
+        """Give up those that have waited for too long, for whom there is no room even now."""
         call: UpstreamCall
+        self.serve()
         room: Room = self.room
         now: cython.double = self.reactor.now
         while self.queue.count and self.queue.oldest() + room.queue_timeout <= now:
@@ -249,7 +261,7 @@ class Gate(LoadWatcher):
             room.refuse(errors.QUEUE_TIMEOUT)
             call.on_no_room(errors.QUEUE_TIMEOUT)
         if self.queue.count:
-            self.reactor.timers.add(self.hurry, self.queue.oldest() + room.queue_timeout, now)
+            self.arm()
         return 0
 
     def statistics(self) -> dict[str, Any]:

@@ -6,12 +6,21 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from h2_world import GRPC, OK, PLAIN, Call, World, answered, run, until, world
+from h2_world import GRPC, OK, PLAIN, Call, Clock, World, answered, run, until, world
 from http1_world import GET, answer
 from http1_world import world as http1_world
 from retry_world import SilentUpstream
 
-from mesh.model import AdaptivePolicy, Algorithm, BalancePolicy, LimitsPolicy, Protocol, RetryPolicy, Service
+from mesh.model import (
+    AdaptivePolicy,
+    Algorithm,
+    BalancePolicy,
+    LimitsPolicy,
+    OutlierPolicy,
+    Protocol,
+    RetryPolicy,
+    Service,
+)
 
 
 def cart(**limits: Any) -> Service:
@@ -345,6 +354,35 @@ def test_where_all_have_as_many_waiting_as_may_the_service_is_waited_for() -> No
                 waiting.pop().write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 assert b" 200 " in await answer(reader)
             assert w.cluster.statistics()["limits"]["pending"] == 0
+
+    run(main)
+
+
+def test_an_endpoint_that_comes_back_is_room() -> None:
+    """`a` is full and stays so; `b` is ejected. No call ends when that is over, and yet the next goes there."""
+    async def main() -> None:
+        kept, keep = held()
+        clock = Clock()
+        service = Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN), retry=RetryPolicy(max_attempts=1),
+                          limits=LimitsPolicy(endpoint_requests=1, queue_timeout=30.0),
+                          outlier=OutlierPolicy(consecutive_failures=1, base_ejection_time=5.0, jitter=0.0,
+                                                half_open=False))
+        async with world(keep, Call.answer, service=service, clock=clock) as w:
+            w.cluster.failed(w.cluster.nodes.by_name["b"], "status 503")
+            assert w.cluster.ejected == 1
+            client = await w.client()
+            stuck = client.request(GRPC)
+            await until(lambda: kept)
+            waiting = client.request(GRPC)
+            await until(lambda: counts(w)["pending"] == 1)
+            clock.now += 4.5
+            await until(lambda: w.hub.now == clock.now)
+            assert counts(w)["pending"] == 1
+            clock.now += 1.0
+            assert (await answered(waiting)).trailers == {"grpc-status": "0"}
+            assert len(kept) == 1
+            kept[0].answer()
+            await answered(stuck)
 
     run(main)
 
