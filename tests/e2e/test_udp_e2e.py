@@ -261,3 +261,27 @@ def test_a_hot_restart_loses_nothing(own_dns: Dns) -> None:
     for successor in successors:
         assert successor.stop() == 0
     assert lost == [0] * 4
+
+
+def test_workers_share_the_callers(make_mesh: Callable[[], Mesh]) -> None:
+    """Two workers at the callee and two at the caller: all datagrams of a session go through one of each."""
+    mesh = make_mesh()
+    mesh.apply(service("dns", "UDP", timeout={"udp_idle": "2s"}, balance={"algorithm": "ALGORITHM_ROUND_ROBIN"}))
+    mesh.replicas("dns", 1, kind="udp", protocol="udp", sidecar_flags=("--workers", "2"))
+    web = mesh.sidecar("web", "web-0", "--workers", "2", outbound=["dns/udp"])
+    eventually(lambda: all("dns-0" in each["clusters"][0]["endpoints"] for each in web.statistics()["workers"]),
+               "both workers know the endpoint")
+    with contextlib.ExitStack() as stack:
+        host, port = web.outbound("dns").rsplit(":", 1)
+        callers = []
+        for _ in range(40):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.connect((host, int(port)))
+            callers.append(sock)
+        for turn in range(3):
+            for number, sock in enumerate(callers):
+                datagram = b"%d of %d" % (turn, number)
+                assert datagram in ask_until(sock, datagram)[0]
+        shares = [each["outbound"][0]["udp"]["opened"] for each in web.statistics()["workers"]]
+        assert sum(shares) >= 40  # more where this machine was slower than the sessions' idle time
+        assert min(shares) > 0
