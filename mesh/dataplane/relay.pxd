@@ -24,6 +24,7 @@ cdef class Relay(UpstreamCall):
     cdef bint request_ended
     cdef bint request_sent
     cdef bint body_sent
+    cdef bint between
     cdef bint response_ended
     cdef bint committed
     cdef long long request_bytes

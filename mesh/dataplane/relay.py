@@ -41,7 +41,9 @@ MAX_UNREAD_WHEN_SHORT = cython.declare(cython.longlong, 1_048_576)
 class Relay(UpstreamCall):
     """`pending` holds (bytes, credit) towards the endpoint, `response` (what, credit, end) towards the caller; both are
     None or empty on the fast path, and bounded by the receive windows of their connections. `body_sent`: an octet of
-    the request's body has been sent to an endpoint; until then all of it is in `pending`, whatever its size."""
+    the request's body has been sent to an endpoint; until then all of it is in `pending`, whatever its size.
+    `between`: an attempt is over and the next has not begun; what comes meanwhile is pending, and kept for a replay by
+    the next."""
 
     def __init__(self) -> None:
         self.down: Any = None
@@ -53,6 +55,7 @@ class Relay(UpstreamCall):
         self.request_ended = False
         self.request_sent = False
         self.body_sent = False
+        self.between = False
         self.response_ended = False
         self.committed = False
         self.request_bytes = 0
@@ -99,7 +102,7 @@ class Relay(UpstreamCall):
             self.down.conn.release(self.down_stream, credit)
             return 0
         chunk: bytes | None = None
-        if self.replay is not None and n > 0 and not self.committed and self.state != PAUSED:
+        if self.replay is not None and n > 0 and not self.committed and not self.between:
             chunk = octets_of(buf, start, n)
             if not self.replay.append(chunk):
                 self.replay = None
@@ -209,6 +212,7 @@ class Relay(UpstreamCall):
     def rewind(self) -> cython.int:
         """Send the body from its start again: what was kept of it, then what came during the pause."""
         held: Any = self.pending
+        self.between = False
         self.pending_at = 0
         self.pending = None
         if self.replay is not None:

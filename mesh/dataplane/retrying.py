@@ -281,6 +281,7 @@ class Retrying(Attempt):
         self.hedge = None
         hedge.whole = None
         self.release_pending()
+        self.between = False
         self.body_sent = hedge.body_sent
         self.number = hedge.number
         self.node = hedge.node
@@ -433,6 +434,7 @@ class Retrying(Attempt):
             self.attempt_record.http_status = record.http_status
             self.attempt_record.grpc_status = record.grpc_status
         self.end_attempt(reason)
+        self.between = True
         if self.replay is not None:  # else what is pending is all there is of the body
             self.release_pending()
         self.try_deadline = 0.0

@@ -399,6 +399,10 @@ def fail(call: Call) -> None:
     call.send_headers([*OK, ("grpc-status", "14")], end=True)
 
 
+def refuse(call: Call) -> None:
+    call.cancel(7)
+
+
 def test_a_retry_avoids_where_as_many_are_repeated_as_may() -> None:
     """All that `a` gets fails. One repetition may be at `b`: the next is made at `a` again, tried as it is."""
     async def main() -> None:
@@ -485,5 +489,36 @@ def test_an_adaptive_limit_holds() -> None:
             for call in [client.request(GRPC) for _ in range(10)]:
                 assert (await answered(call)).trailers == {"grpc-status": "0"}
             assert app.most == 2
+
+    run(main)
+
+
+def test_a_body_that_goes_on_while_a_retry_waits_for_room_is_sent_once() -> None:
+    async def main() -> None:
+        kept, keep = held()
+        retry = RetryPolicy(max_attempts=2, backoff_base=0.05, backoff_max=0.05)
+        service = Service("cart", balance=BalancePolicy(Algorithm.ROUND_ROBIN), retry=retry,
+                          limits=LimitsPolicy(max_requests=1))
+        async with world(refuse, keep, service=service) as w:
+            first, second = await w.client(), await w.client()
+            upload = first.request(KEYED, end=False)
+            upload.send(b"one ")
+            await until(lambda: w.entry.retries == 1)
+            other = second.request(GRPC)  # takes the place while the retry is put off
+            await until(lambda: kept)
+            await until(lambda: counts(w)["pending"] == 1)
+            upload.send(b"two ")
+            upload.send(b"three", end=True)
+            behind = first.request(GRPC)  # on the same connection: what was sent before it is here
+            await until(lambda: counts(w)["pending"] == 2)
+            kept[0].answer()
+            await answered(other)
+            await until(lambda: len(kept) == 2 and kept[1].ended)
+            assert kept[1].body == b"one two three"
+            kept[1].answer()
+            await answered(upload)
+            await until(lambda: len(kept) == 3)
+            kept[2].answer()
+            await answered(behind)
 
     run(main)
