@@ -376,10 +376,10 @@ class Cluster:
         self.outlier.on_result(node, False, self.hub.now)
         if self.outlier.news:
             self._heed_news()
-        elif why in UNDELIVERED and 0 < self.outlier.threshold <= node.consecutive_failures and not node.out(
-                self.hub.now):
-            # It would have been ejected if others weren't. Most of its requests are only late for being sent elsewhere,
-            # but one with a large body can't be sent again.
+        elif why in UNDELIVERED and 0 < self.outlier.threshold <= node.consecutive_failures:
+            # It would be ejected if others weren't, or is and was picked in panic: of an endpoint where nobody is there
+            # is nothing to spare the others. Most of its requests are only late for being sent elsewhere, but one with
+            # a large body can't be sent again.
             return self.rest(node, reconnect_rest(node.consecutive_failures - self.outlier.threshold + 1))
         return 0
 

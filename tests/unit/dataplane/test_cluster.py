@@ -252,6 +252,31 @@ def test_who_can_not_be_reached_and_may_not_be_ejected_is_avoided() -> None:
     assert picked() == {"b", "c"}
 
 
+def test_who_can_not_be_reached_is_avoided_in_panic_too() -> None:
+    """The one with most of the weight is gone, so that ejections are not believed: of it that is all the same."""
+    now = 100.0
+    cluster = made(lambda: now)
+    cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=2, base_ejection_time=300.0)))
+    cluster.update_endpoints([at("a", weight=5), at("b")])
+    a = cluster.nodes.by_name["a"]
+
+    def picked() -> set[str]:
+        nodes = [cluster.pick(0, None) for _ in range(30)]
+        return {node.endpoint.name for node in nodes if node is not None}
+
+    for _ in range(2):
+        cluster.failed(a, "not_delivered")
+    assert cluster.ejected == 1
+    assert picked() == {"a", "b"}
+    cluster.failed(a, "status 503")
+    assert picked() == {"a", "b"}
+    cluster.failed(a, "not_delivered")
+    assert picked() == {"b"}
+    now += 1.1
+    cluster.hub.touch()
+    assert picked() == {"a", "b"}
+
+
 def test_who_fails_otherwise_and_may_not_be_ejected_is_not_avoided() -> None:
     cluster = made()
     cluster.update_service(Service("cart", outlier=OutlierPolicy(consecutive_failures=1, base_ejection_time=300.0)))
