@@ -35,6 +35,7 @@ cdef class Reactor:
     cdef bint _scheduled
     cdef bint _ticking
     cdef double _tick_at
+    cdef readonly double active_at
     cdef double _until
     cdef bint _called
     cdef object _ready

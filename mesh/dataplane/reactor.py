@@ -105,7 +105,8 @@ class Reactor:
     this event.
 
     `inbox` is free for use by every `on_event`, until it returns. `carried`: octets that relays hold because the kernel
-    did not take them. Timers fire as long as something enters and flushes. `clock` is for tests.
+    did not take them. `active_at`: when the last event was. Timers fire as long as something enters and flushes.
+    `clock` is for tests.
     """
 
     def __init__(self, loop: Any, clock: Any = None) -> None:
@@ -125,6 +126,7 @@ class Reactor:
         self.spin = Spin(0.0)
         self.now = monotonic() if clock is None else clock()
         self.timers = TimerWheel(self.now)
+        self.active_at = self.now
         self._tick_at = 0.0
         self._until = _FOREVER
         self._called = False
@@ -310,6 +312,8 @@ class Reactor:
         """So many events are there; and somebody may have asked for a turn."""
         watch: Watch
         self.busy = True
+        if count > 0:
+            self.active_at = self.now
         try:
             self._dispatch(count)
             if self._again:

@@ -64,6 +64,7 @@ cdef class Transport(Shell):
     cdef int depart(self) except -1
     cdef int end(self, object exc) except -1
     cdef int lose(self) except -1
+    cdef int let_go(self) except -1
     cdef int wait_at_most(self, double seconds) except -1
     cdef int lose_patience(self) except -1
     cdef int expire(self) except -1

@@ -478,6 +478,9 @@ class Transport(Shell):
         elif self.state == _OPEN:
             self.hub.remove(self)
             self.end(None)
+        elif self.state == _NEW:
+            self.state = _GONE
+            self.let_go()
         return 0
 
     def reset(self) -> cython.int:
@@ -553,12 +556,16 @@ class Transport(Shell):
             self.handler.on_lost(self.loss)
         finally:
             self.conn.end()
-            # Nobody refers to anybody any more: all of it goes with its last user, none waits for the collector.
-            self.conn.owner = None
-            self.conn.handler = _NOBODY
-            self.handler = _NOBODY
+            self.let_go()
             if self.state != _LINGERING:
                 self.patience = None
+        return 0
+
+    def let_go(self) -> cython.int:
+        """Nobody refers to anybody any more: all of it goes with its last user, none waits for the collector."""
+        self.conn.owner = None
+        self.conn.handler = _NOBODY
+        self.handler = _NOBODY
         return 0
 
 

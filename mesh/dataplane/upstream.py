@@ -159,14 +159,16 @@ class UpstreamHandler(TransportHandler):
 
 
 class Hurry(Timer):
-    """Fires when the one that came first has waited long enough for a connection."""
+    """Fires when the one that came first has waited long enough for a connection. `pool`: None while nobody waits, so
+    that a pool goes with its last user."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self) -> None:
         Timer.__init__(self)
-        self.pool = pool
+        self.pool: Any = None
 
     def fire(self) -> cython.int:
-        return self.pool.expire()
+        pool: Pool = self.pool
+        return pool.expire()
 
 
 class Pool:
@@ -191,7 +193,7 @@ class Pool:
         self.retiring: list[Transport] = []
         self.connecting = 0
         self.waiting = FairQueue(0)
-        self.hurry = Hurry(self)
+        self.hurry = Hurry()
         self.retired = False
         self.textual = False
         self.sibling: Any = None
@@ -235,6 +237,7 @@ class Pool:
         if displaced is None:
             self.count_waiting(1)
         if self.waiting.count and not self.hurry.armed:
+            self.hurry.pool = self
             self.hub.timers.add(self.hurry, self.hub.now + room.queue_timeout, self.hub.now)
         self.start_connecting()
         if displaced is not None:
@@ -260,6 +263,7 @@ class Pool:
     def rest(self) -> cython.int:
         if self.waiting.count == 0:
             self.hub.timers.cancel(self.hurry)
+            self.hurry.pool = None
         return 0
 
     def expire(self) -> cython.int:
@@ -402,8 +406,10 @@ class Pool:
 
     def part(self) -> cython.int:
         """Leave the room, with the last connection of an endpoint that is gone."""
-        if self.over() and self in self.room.pools:
-            self.room.pools.remove(self)
+        if self.over():
+            self.node = None
+            if self in self.room.pools:
+                self.room.pools.remove(self)
         return 0
 
     def size(self) -> int:

@@ -31,14 +31,15 @@ KEEP_IDLE = cython.declare(cython.double, 4.0)
 
 
 class Sweep(Timer):
-    """Closes the connections of a pool that were idle for too long."""
+    """Closes the connections of a pool that were idle for too long. `pool`: None while there are none."""
 
-    def __init__(self, pool: Http1Pool) -> None:
+    def __init__(self) -> None:
         Timer.__init__(self)
-        self.pool = pool
+        self.pool: Any = None
 
     def fire(self) -> cython.int:
-        return self.pool.sweep()
+        pool: Http1Pool = self.pool
+        return pool.sweep()
 
 
 class Http1Pool(Pool):
@@ -53,7 +54,7 @@ class Http1Pool(Pool):
         self.textual = True
         self.idle: dict[Transport, float] = {}
         self.everyone: set[Transport] = set()
-        self.sweeper = Sweep(self)
+        self.sweeper = Sweep()
 
     def make_codec(self, handler: UpstreamHandler) -> Codec:
         return Connection(True, handler, self.hub.dirty, self.hub.rng)
@@ -85,6 +86,7 @@ class Http1Pool(Pool):
         self.idle.pop(transport, None)
         self.idle[transport] = self.hub.now
         if not self.sweeper.armed:
+            self.sweeper.pool = self
             self.hub.timers.add(self.sweeper, self.hub.now + KEEP_IDLE, self.hub.now)
         return 0
 
@@ -113,6 +115,8 @@ class Http1Pool(Pool):
                 transport.close()
         if self.idle:
             self.hub.timers.add(self.sweeper, now + 0.25 * KEEP_IDLE, now)
+        else:
+            self.sweeper.pool = None
         return 0
 
     def discard_idle(self) -> cython.int:
@@ -159,6 +163,7 @@ class Http1Pool(Pool):
 
     def retire(self) -> cython.int:
         self.hub.timers.cancel(self.sweeper)
+        self.sweeper.pool = None
         self.retired = True
         self.discard_idle()
         return Pool.retire(self)

@@ -28,7 +28,7 @@ QUIET = 0.02
 
 
 class Collector:
-    """One per event loop and process. `hub.now` is the time of the last event (monotonic seconds)."""
+    """One per event loop and process. `hub.active_at` is the time of the last event (monotonic seconds)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, hub: Any) -> None:
         self._loop = loop
@@ -55,7 +55,7 @@ class Collector:
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK, self._look)
         _, young, middle = gc.get_count()
-        quiet = time.monotonic() - self._hub.now >= QUIET
+        quiet = time.monotonic() - self._hub.active_at >= QUIET
         if middle >= MOST or (quiet and (young or middle)):
             self._collect()
 

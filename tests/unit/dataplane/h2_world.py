@@ -100,12 +100,22 @@ class Peer(asyncio.Protocol):
         self.acknowledge = acknowledge
         self.settings = settings
         self.transport: Any = None
+        self.aborted = False
         self.lost = False
         self.goaway: list[tuple[int, int]] = []
         self._unread = b""
 
+    def abort(self) -> None:
+        """End the connection, also one that is still being accepted."""
+        self.aborted = True
+        if self.transport is not None:
+            self.transport.abort()
+
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        if self.aborted:
+            transport.abort()
+            return
         if self.settings and not self.conn.config.client_side:  # a client's preface comes first
             self.conn.update_settings({})
         self.conn.initiate_connection()
@@ -205,7 +215,7 @@ class Upstream:
         if self._server is not None:
             self._server.close()
         for peer in self.peers:
-            peer.transport.abort()
+            peer.abort()
 
 
 def listening(host: str = "127.0.0.1") -> socket.socket:

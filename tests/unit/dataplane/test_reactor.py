@@ -215,6 +215,24 @@ def test_what_cannot_be_watched_is_refused_and_closed() -> None:
     run(main())
 
 
+def test_when_the_last_event_was() -> None:
+    """Timers and callbacks of the loop's are none: a sidecar that only does those is quiet."""
+    async def main() -> None:
+        reactor = Reactor(asyncio.get_running_loop())
+        fd, other = pair(*socket.socketpair())
+        watch = Watch()
+        reactor.add(watch, fd, INCOMING)
+        before = reactor.active_at
+        await asyncio.sleep(0.003)
+        assert reactor.now > before
+        assert reactor.active_at == before
+        other.send(b"x")
+        await until(lambda: reactor.active_at > before)
+        reactor.remove(watch)
+        other.close()
+    run(main())
+
+
 @pytest.mark.parametrize(("window", "order"), [(0.0, ["first", "turn", "second"]), (0.5, ["first", "second", "turn"])])
 def test_what_comes_at_once_is_waited_for_awake(window: float, order: list[str]) -> None:
     """The first event makes the second one happen: with a window it is seen before the loop has another turn."""

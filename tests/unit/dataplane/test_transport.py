@@ -8,9 +8,11 @@ import socket
 import h2.config
 import h2.connection
 import pytest
-from h2_world import DONE, GRPC, OK, Call, answered, run, until, world
+from h2_world import DONE, GRPC, OK, Call, Upstream, answered, run, until, world
 from test_exchange import cart, echo
 from uncollected import uncollected
+
+from mesh.model import Endpoint
 
 
 def request_bytes() -> bytes:
@@ -121,6 +123,36 @@ def test_neither_requests_nor_connections_leave_garbage_to_the_collector() -> No
                     await until(lambda: w.hub.transports == 2)
                     await until(lambda: w.hub.lingering == 0)
                 await asyncio.sleep(0.01)
+            assert not found
+
+    run(main)
+
+
+def test_endpoints_that_die_and_are_replaced_leave_no_garbage() -> None:
+    """Connections that break, connections that are refused, and the pool."""
+    async def main() -> None:
+        async with world(echo, service=cart()) as w:
+            client = await w.client()
+            [first] = [node.endpoint for node in w.cluster.nodes.nodes]
+
+            async def replace() -> None:
+                other = await Upstream(echo).start()
+                w.cluster.update_endpoints([first, Endpoint("cart", "b", "127.0.0.1", other.port)])
+                for _ in range(4):
+                    await answered(client.request(GRPC))
+                other.close()
+                for _ in range(4):
+                    await answered(client.request(GRPC))
+                w.cluster.update_endpoints([first])
+                await until(lambda: w.hub.transports == 2)
+                await until(lambda: len(w.cluster.room.pools) == 1)
+                w.records()
+
+            await replace()
+            with uncollected() as found:
+                for _ in range(3):
+                    await replace()
+                await answered(client.request(GRPC))
             assert not found
 
     run(main)

@@ -51,7 +51,7 @@ def loop() -> Iterator[Loop]:
 
 
 def collector(loop: Loop, quiet: bool) -> Collector:
-    hub = SimpleNamespace(now=time.monotonic() + (-1000 if quiet else 1000))
+    hub = SimpleNamespace(active_at=time.monotonic() + (-1000 if quiet else 1000))
     made = Collector(loop, hub)  # type: ignore[arg-type]
     made.start()
     return made
