@@ -311,7 +311,7 @@ class Connection(Timer):
             if got > 0:
                 self.early = octets_of(reactor.inbox, 0, got)
                 reactor.carried += got
-                down.readable = got == _FIRST_READ
+                down.readable = got == _FIRST_READ or down.thorough  # a FIN that was told of is told of once
             elif got == 0:
                 down.ended = True
             else:

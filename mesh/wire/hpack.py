@@ -266,13 +266,8 @@ class Decoder:
         most: cython.Py_ssize_t = self.max_fields
         problem: str | None = None
         kind: cython.int
-        first: cython.int
         index: cython.Py_ssize_t
-        begin: cython.Py_ssize_t
         n_name: cython.Py_ssize_t
-        n_value: cython.Py_ssize_t
-        value: bytes
-        octets: bytes
         name: Name | None
         field: Field
         opening: cython.bint = True
@@ -295,7 +290,7 @@ class Decoder:
                 most -= len(head.fields)
         while self.position < end:
             at = self.position
-            first = buf[at]
+            first: cython.int = buf[at]
             if first & 0x80:
                 if first == 0xFF:
                     index = self.integer(0x7F)
@@ -315,7 +310,7 @@ class Decoder:
                     index = self.integer(index)
                 else:
                     self.position = at + 1
-                begin = self.position
+                begin: cython.Py_ssize_t = self.position
                 if index:
                     name = self.at(index).ref
                     n_name = 0
@@ -324,7 +319,7 @@ class Decoder:
                     name = cython.cast(Name, PER_CALL[buf[begin]])
                     if name is not None and not equal_at(buf, begin, name.raw):
                         name = None
-                n_value = self.skip_string()
+                n_value: cython.Py_ssize_t = self.skip_string()
                 if name is None:
                     field = intern_literal(buf, begin, n_name, n_name + n_value, first & 0xF0 == 0x10)
                     name = field.ref
@@ -333,7 +328,7 @@ class Decoder:
                 elif first & 0x40:
                     field = new_field(name, string_of(buf, begin + n_name, n_value), b"", False)
                 else:
-                    value = string_of(buf, begin + n_name, n_value)
+                    value: bytes = string_of(buf, begin + n_name, n_value)
                     opening = False
                     most -= 1
                     room -= 32 + len(name.octets) + len(value)
@@ -379,7 +374,7 @@ class Decoder:
         elif head is None:
             head = head_of(fields, n, h)
             if stable_hash and last < stable:
-                octets = octets_of(buf, start, stable - start)
+                octets: bytes = octets_of(buf, start, stable - start)
                 memorise(octets, stable_hash, head)
                 if not head.encoded:  # they mean the same on every connection, also on those we send on
                     head.encoded = octets

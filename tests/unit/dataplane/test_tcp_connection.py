@@ -296,6 +296,32 @@ def test_the_only_endpoint_is_tried_again_after_a_moment() -> None:
     run(main())
 
 
+def test_an_end_that_came_before_the_endpoint_did_is_passed_on() -> None:
+    """The caller has said all and closed its half while nobody listened; the event that told of it is long gone."""
+    async def main() -> None:
+        with socket.socket() as backend:
+            backend.bind((LOCAL, 0))  # refuses until it listens
+            backend.setblocking(False)
+            place = Place(LOCAL, backend.getsockname()[1])
+            async with world(before=(place,), again=True) as here:
+                client = here.connect()
+                await until(lambda: len(here.upstream.given_back) == 2)  # between the second attempt and the third
+                client.send(b"all of it")
+                client.shutdown(socket.SHUT_WR)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                backend.listen()
+                served, _ = await here.loop.sock_accept(backend)
+                with served, client:
+                    assert await asyncio.wait_for(read_all(served), 5) == b"all of it"
+                    served.send(b"answer")
+                    served.shutdown(socket.SHUT_WR)
+                    assert await read_all(client) == b"answer"
+                assert (await here.until_closed()).reason == ""
+
+    run(main())
+
+
 def test_an_endpoint_that_accepts_and_resets_counts_as_not_connected() -> None:
     async def slam(sock: socket.socket) -> None:
         reset(sock)

@@ -323,9 +323,8 @@ def test_bad_requests(fields: Fields, problem: str) -> None:
 @pytest.mark.parametrize("huffman", [False, True])
 @pytest.mark.parametrize("name", [b"traceparent", b"tracestate", b"grpc-timeout"])
 def test_a_pseudo_header_field_after_one_that_differs_per_call(name: bytes, huffman: bool) -> None:
-    """... entered into the table, then taken from there, or not; from the first time on, and when it is known."""
-    problem = "pseudo-header field after a regular one"
-    encoder, decoder = hpack.Encoder(), Decoder()
+    """... entered into the table, then taken from there, or not."""
+    problem, encoder, decoder = "pseudo-header field after a regular one", hpack.Encoder(), Decoder()
     for sensitive in (False, False, True, True):
         value = hpack.NeverIndexedHeaderTuple(name, b"1") if sensitive else (name, b"1")
         response = decode(encoder.encode([value, STATUS], huffman=huffman), decoder).head
