@@ -170,7 +170,7 @@ async def world(serve: Serve | None = None, *, kind: int = CLIENT, record: bool 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run `main`; no descriptor may be left behind."""
-    loop.run(asyncio.sleep(0))  # libuv keeps some for the process
+    loop.run(asyncio.sleep(0))  # what the first loop of a process opens for good counts as before
     before = len(os.listdir("/proc/self/fd"))
     try:
         loop.run(main)

@@ -34,6 +34,18 @@ def held() -> tuple[list[Call], Any]:
     return calls, calls.append
 
 
+def unanswered() -> tuple[list[asyncio.StreamWriter], Any]:
+    """Where requests of HTTP/1.1 wait to be answered by the test, and the server that has them wait."""
+    waiting: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            waiting.append(writer)
+
+    return waiting, serve
+
+
 def reached(calls: list[Call], number: int) -> bool:
     return len(calls) >= number
 
@@ -329,12 +341,7 @@ def test_a_pick_avoids_where_as_many_wait_for_a_connection_as_may() -> None:
 
 def test_where_all_have_as_many_waiting_as_may_the_service_is_waited_for() -> None:
     """One connection, taken: one waits at the endpoint, one for room there, and for the next there is no place."""
-    waiting: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await reader.readuntil(b"\r\n\r\n")
-            waiting.append(writer)
+    waiting, serve = unanswered()
 
     async def main() -> None:
         async with http1_world(serve) as w:
@@ -454,12 +461,7 @@ def test_nothing_is_repeated_where_all_have_as_many_retries_as_may() -> None:
 
 def test_an_adaptive_limit() -> None:
     """It starts with the lowest, and goes up while the latency stays what it was."""
-    waiting: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await reader.readuntil(b"\r\n\r\n")
-            waiting.append(writer)
+    waiting, serve = unanswered()
 
     async def main() -> None:
         async with http1_world(serve) as w:
@@ -489,6 +491,32 @@ def test_an_adaptive_limit_holds() -> None:
             for call in [client.request(GRPC) for _ in range(10)]:
                 assert (await answered(call)).trailers == {"grpc-status": "0"}
             assert app.most == 2
+
+    run(main)
+
+
+def test_a_place_for_a_retry_that_was_taken_during_its_pause() -> None:
+    """Both were to be repeated when there was a place for one; who comes second is told why it is not."""
+    async def main() -> None:
+        kept: list[Call] = []
+
+        def second_stays(call: Call) -> None:
+            (kept.append if call.headers["mesh-attempts"] == "1" else fail)(call)
+
+        async with world(second_stays, service=repeating(endpoint_retries=1), clock=(clock := Clock())) as w:
+            client = await w.client()
+            asked = [client.request(KEYED) for _ in range(2)]
+            await until(lambda: w.entry.retries == 2)
+            clock.now += 1.0
+            await until(lambda: kept and any(call.ended for call in asked))
+            [refused] = [call for call in asked if call.ended]
+            assert refused.headers["mesh-reason"] == "limit_retries"
+            assert refused.headers["grpc-status"] == "14"
+            assert counts(w)["refused"] == {"limit_retries": 1}
+            kept[0].answer()
+            asked.remove(refused)
+            assert (await answered(asked[0])).trailers == {"grpc-status": "0"}
+            assert len(kept) == 1
 
     run(main)
 
