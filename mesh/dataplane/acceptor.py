@@ -22,6 +22,7 @@ from mesh.dataplane.exchange import Exchange
 from mesh.dataplane.hub import Hub
 from mesh.dataplane.probation import Probation
 from mesh.dataplane.record import SERVER
+from mesh.dataplane.tls import Session
 from mesh.dataplane.transport import Transport
 from mesh.wire import h1, h2
 from mesh.wire.codec import Codec, Stream
@@ -79,8 +80,11 @@ class HttpAcceptor:
         self.counts: dict[str, int] = {}
         self.sweeping: Any = None
 
-    def accept(self, fd: int, host: str, port: int, version: int) -> None:
-        """Serve one more connection, of HTTP/1.1 (`version` 1) or HTTP/2; the descriptor is ours from now on."""
+    def accept(self, fd: int, host: str, port: int, version: int, tls: Session | None = None) -> None:
+        """Serve one more connection, of HTTP/1.1 (`version` 1) or HTTP/2; the descriptor is ours from now on.
+
+        `tls` is what has been established on it.
+        """
         handler = DownstreamHandler(self.entry, self.connections, self.probation)
         conn: Codec
         if version == 1:
@@ -90,7 +94,7 @@ class HttpAcceptor:
             multiplexed.memory = self.hub.memory
             conn = multiplexed
         conn.counts = self.counts
-        Transport(conn, handler, self.hub).adopt(fd, host, port)
+        Transport(conn, handler, self.hub).adopt(fd, host, port, tls)
         if self.sweeping is None:
             self.sweeping = self.hub.loop.call_later(_SWEEP, self.sweep)
 

@@ -1,6 +1,7 @@
 from mesh.dataplane.reactor cimport Watch
 from mesh.dataplane.syscalls cimport close_fd, peek_into, recv_into, reset_fd
 from mesh.dataplane.hub cimport Hub
+from mesh.dataplane.tls cimport Session
 from mesh.wire.detect cimport detect
 from mesh.wire.octets cimport equal_at
 
@@ -31,6 +32,11 @@ cdef class Inspector:
     cdef object population
     cdef readonly Sources sources
     cdef double told
+    cdef object tls
+    cdef bint tls_required
+    cdef readonly long long handshakes
+    cdef readonly long long failed_handshakes
+    cdef readonly long long without_tls
     cdef bint is_full(self) except -1
     cdef int refuse(self, int fd, str host) except -1
     cdef int note(self, str host, int fd) except -1
@@ -43,6 +49,7 @@ cdef class Inspection(Watch):
     cdef int port
     cdef bint believed
     cdef int number
+    cdef Session session
     cdef double began
     cdef double limit
     cdef int begin(self, int fd) except -1
@@ -51,6 +58,10 @@ cdef class Inspection(Watch):
     cdef bint look(self) except -1
     cdef bint may_be_proxy(self, bytearray buf, Py_ssize_t n) except -1
     cdef bint take_header(self, bytearray buf, Py_ssize_t n) except -1
+    cdef int begin_tls(self) except -1
+    cdef bint shake_hands(self, bytearray buf) except -1
+    cdef int wait_anew(self) except -1
+    cdef bint refused_without_tls(self) except -1
     cdef bint decide(self, bytearray buf, Py_ssize_t n) except -1
     cdef bint decide_http(self, bytearray buf, Py_ssize_t n) except -1
     cdef bint decide_name(self, bytearray buf, Py_ssize_t n) except -1

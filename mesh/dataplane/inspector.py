@@ -2,12 +2,16 @@
 """What an accepted connection speaks, and who takes it: protocol detection on one port.
 
 What lives here: looking at the first octets without taking them, PROXY protocol headers of those who may send them,
-the time limit. What this must not know: the protocols themselves, endpoints, policies.
+TLS where the port ends it, the time limit. What this must not know: the protocols themselves, certificates, endpoints,
+policies.
 
 A port is told what its service speaks. TCP is relayed at once: a server may speak first. HTTP is HTTP/2 if the
 connection begins with its preface, else HTTP/1.1, whose parser refuses what is neither. Only where nothing is declared
 (`auto`) the octets decide alone; who says nothing within the time limit is relayed as TCP, which breaks nobody: the
 octets that come later are relayed as they are.
+
+A port that has a certificate ends the TLS of who begins with a ClientHello; what is inside is then looked at in the
+same way, unless ALPN has said what it is. Everybody else is served as without it, unless TLS is required.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import asyncio
 import errno
 import logging
 import select
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +28,8 @@ from typing import Any
 import cython
 
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.reactor import INCOMING, Watch
+from mesh.dataplane.reactor import EDGES, INCOMING, Watch
+from mesh.dataplane.tls import Session
 from mesh.model import Protocol
 from mesh.wire.client_hello import MAX_CLIENT_HELLO, parse_client_hello
 from mesh.wire.detect import HTTP1, HTTP2, NEED_MORE, PROXY_V1, PROXY_V2, TCP, TLS
@@ -39,6 +45,8 @@ if not cython.compiled:
 _log = logging.getLogger(__name__)
 
 _INCOMING = cython.declare(cython.uint, INCOMING)
+_EDGES = cython.declare(cython.uint, EDGES)
+_THOROUGH = cython.declare(cython.uint, select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
 _ENDS = cython.declare(cython.uint, select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
 _AGAIN = cython.declare(cython.int, errno.EAGAIN)
 _NEED_MORE = cython.declare(cython.int, NEED_MORE)
@@ -54,6 +62,10 @@ _LOOK = cython.declare(cython.int, max(MAX_CLIENT_HELLO, MAX_V2))
 # Where HTTP is declared a caller may open a connection before it has anything to ask; nginx waits as long for the first
 # octet (client_header_timeout). Seconds.
 _SILENCE = cython.declare(cython.double, 60.0)
+# From a ClientHello to the end of the handshake, in seconds; two round trips and what signing takes.
+_HANDSHAKE = cython.declare(cython.double, 10.0)
+# The first octet of every TLS connection (RFC 8446, section 5.1), and of no other protocol that is detected here.
+_HANDSHAKE_RECORD = cython.declare(cython.int, 0x16)
 
 # Inspector.mode
 RELAY = cython.declare(cython.int, 0)  # TCP
@@ -77,6 +89,17 @@ class Crowd:
 
     most: int = 0
     most_per_source: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a port ends TLS.
+
+    `context()` is asked anew for each connection. `required`: who doesn't speak TLS is refused.
+    """
+
+    context: Callable[[], ssl.SSLContext]
+    required: bool = False
 
 
 class Sources:
@@ -135,7 +158,8 @@ class Inspector:
     """The connections of one port, until it is known what they speak.
 
     `protocol()` tells what is declared when a connection comes, None for the shared port. `http(fd, host, port,
-    version)` with version 1 or 2, `relay(fd, host)` and `relay_name(fd, host, server_name)` take them over.
+    version)` with version 1 or 2, `relay(fd, host)` and `relay_name(fd, host, server_name)` take them over; the first
+    two get the TLS session of the connection as one more argument, if there is one.
     `trusted(host)` says whose PROXY headers are believed. `limit`: seconds for the first octets to say what it is,
     where that is not declared. `crowd` bounds the connections, of which those that have been taken over are counted by
     `population()`; what goes past it is reset and counted in `refused`.
@@ -143,8 +167,13 @@ class Inspector:
 
     def __init__(self, hub: Hub, protocol: Callable[[], Protocol | None], http: Any, relay: Any, relay_name: Any,
                  trusted: Any, limit: cython.double, crowd: Crowd | None = None,
-                 population: Callable[[], int] | None = None) -> None:
+                 population: Callable[[], int] | None = None, tls: Tls | None = None) -> None:
         self.hub = hub
+        self.tls: Any = tls
+        self.tls_required = tls is not None and tls.required
+        self.handshakes = 0
+        self.failed_handshakes = 0
+        self.without_tls = 0
         self.protocol = protocol
         self.http = http
         self.relay = relay
@@ -181,7 +210,7 @@ class Inspector:
             mode = DETECT
         elif protocol is Protocol.TCP:
             mode = RELAY
-            if not believed:
+            if not believed and self.tls is None:
                 self.relay(fd, host)
                 self.note(host, fd)
                 return
@@ -252,7 +281,11 @@ class Inspector:
         self.sweeping = self.hub.loop.call_later(self.limit / 4, self.sweep) if self.waiting else None
 
     def statistics(self) -> dict[str, int]:
-        return {"inspecting": len(self.waiting), "refused": self.refused, "malformed": self.malformed}
+        told = {"inspecting": len(self.waiting), "refused": self.refused, "malformed": self.malformed}
+        if self.tls is not None:
+            told.update(tls_handshakes=self.handshakes, tls_handshakes_failed=self.failed_handshakes,
+                        without_tls=self.without_tls)
+        return told
 
 
 class Inspection(Watch):
@@ -268,6 +301,7 @@ class Inspection(Watch):
         self.believed = believed
         self.number = -1
         self.began = 0.0
+        self.session: Any = None
         self.limit = inspector.limit if mode in (DETECT, RELAY) else _SILENCE
 
     def begin(self, fd: cython.int) -> cython.int:
@@ -280,7 +314,7 @@ class Inspection(Watch):
         self.began = hub.touch()
         inspector.await_more(self)
         try:
-            hub.add(self, fd, _INCOMING)
+            hub.add(self, fd, _INCOMING if self.session is None else _EDGES)
         except OSError as error:
             _log.warning("a connection from %s is lost: %s", self.host, error.strerror)
             self.forget()
@@ -290,6 +324,8 @@ class Inspection(Watch):
         return 0
 
     def on_event(self, mask: cython.uint) -> cython.int:
+        if self.session is not None:
+            self.session.notice((mask & _THOROUGH) != 0)
         # What is only looked at stays in front of the end of the stream.
         if not self.look() and mask & _ENDS:
             return self.on_deadline()
@@ -307,7 +343,10 @@ class Inspection(Watch):
         if len(buf) == 0:
             return False  # nothing is watched yet, so there is no buffer
         while True:
-            n = peek_into(self.number, buf, 0, min(_LOOK, len(buf)))
+            if self.session is not None and not self.session.established and not self.shake_hands(buf):
+                return self.number < 0
+            n = (peek_into(self.number, buf, 0, min(_LOOK, len(buf))) if self.session is None
+                 else self.session.peek_into(self.number, buf, 0, min(_LOOK, len(buf))))
             if n == -_AGAIN:
                 return False
             if n <= 0:
@@ -322,8 +361,16 @@ class Inspection(Watch):
                         return self.number < 0
                     continue  # what comes after the header is the connection's own
                 self.believed = False  # at most one header, and only at the beginning
-                if self.mode == RELAY:
-                    return self.hand_to_relay()
+            if inspector.tls is not None and self.session is None:
+                if buf[0] == _HANDSHAKE_RECORD:
+                    verdict = detect(buf, n)
+                    if verdict == _NEED_MORE:
+                        return False
+                    if verdict == _TLS:
+                        self.begin_tls()
+                        continue
+                if self.refused_without_tls():
+                    return True
             return self.decide(buf, n)
 
     def may_be_proxy(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
@@ -349,9 +396,57 @@ class Inspection(Watch):
             self.inspector.refuse(self.forget(), self.host)
             return False
         self.inspector.note(self.host, self.number)
-        if self.mode == RELAY:
+        if self.mode == RELAY and self.inspector.tls is None:
             self.hand_to_relay()
             return False
+        return True
+
+    def begin_tls(self) -> cython.int:
+        """A ClientHello has begun. It is OpenSSL that reads it: a server name has no say here, and may be any."""
+        inspector: Inspector = self.inspector
+        inspector.handshakes += 1
+        self.session = Session(inspector.tls.context())
+        self.limit = _HANDSHAKE
+        if self.began > 0:
+            self.wait_anew()
+            inspector.hub.change(self, _EDGES)
+        return 0
+
+    def shake_hands(self, buf: bytearray) -> cython.bint:
+        """Go on with the handshake; True when it is done and what is inside may be looked at."""
+        status: cython.Py_ssize_t = self.session.handshake(self.number, buf)
+        if status == -_AGAIN:
+            return False
+        if status < 0:
+            self.inspector.failed_handshakes += 1
+            self.give_up()
+            return False
+        agreed: str | None = self.session.protocol()
+        if agreed == "h2":
+            self.hand_to_http(2)
+        elif agreed == "http/1.1":
+            self.hand_to_http(1)
+        elif self.mode == RELAY:
+            self.hand_to_relay()
+        else:
+            self.limit = self.inspector.limit if self.mode == DETECT else _SILENCE
+            if self.began > 0:
+                self.wait_anew()
+            return True
+        return False
+
+    def wait_anew(self) -> cython.int:
+        """The time limit begins now."""
+        self.began = self.inspector.hub.touch()
+        return 0
+
+    def refused_without_tls(self) -> cython.bint:
+        """Close the connection of who doesn't speak TLS where it is required."""
+        if not self.inspector.tls_required:
+            return False
+        self.inspector.without_tls += 1
+        _log.info("tls_required: %s does not speak it", self.host)
+        self.give_up()
         return True
 
     def decide(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.bint:
@@ -404,18 +499,30 @@ class Inspection(Watch):
 
     def hand_to_http(self, version: cython.int) -> cython.bint:
         fd: cython.int = self.forget()
-        self.inspector.http(fd, self.host, self.port, version)
+        if self.session is None:
+            self.inspector.http(fd, self.host, self.port, version)
+        else:
+            self.inspector.http(fd, self.host, self.port, version, self.session)
         self.inspector.note(self.host, fd)
         return True
 
     def hand_to_relay(self) -> cython.bint:
         fd: cython.int = self.forget()
-        self.inspector.relay(fd, self.host)
+        if self.session is None:
+            self.inspector.relay(fd, self.host)
+        else:
+            self.inspector.relay(fd, self.host, self.session)
         self.inspector.note(self.host, fd)
         return True
 
     def on_deadline(self) -> cython.int:
         """Nothing, or too little, was said in time, or before the end."""
+        if self.session is not None and not self.session.established:
+            self.inspector.failed_handshakes += 1
+            _log.info("tls_handshake_failed: %s did not finish it", self.host)
+            return self.give_up()
+        if self.session is None and self.refused_without_tls():
+            return 0
         if self.mode == DETECT or self.mode == RELAY:
             self.hand_to_relay()
             return 0

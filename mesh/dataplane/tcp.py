@@ -21,6 +21,7 @@ from mesh.dataplane.introduction import Introduction
 from mesh.dataplane.reactor import Reactor
 from mesh.dataplane.record import TCP, Record
 from mesh.dataplane.tcp_connection import Connection, Side
+from mesh.dataplane.tls import Session
 from mesh.errors import Reason
 
 if not cython.compiled:
@@ -74,8 +75,11 @@ class TcpProxy:
         """As `adopt`, for a `Port`."""
         self.adopt(fd, host)
 
-    def adopt(self, fd: int, source: str) -> None:
-        """Relay the accepted connection `fd` that comes from the address `source`; it is the proxy's from now on."""
+    def adopt(self, fd: int, source: str, tls: Session | None = None) -> None:
+        """Relay the accepted connection `fd` that comes from the address `source`; it is the proxy's from now on.
+
+        `tls` is what has been established on it.
+        """
         if self._draining:
             reset_fd(fd)
             return
@@ -83,7 +87,7 @@ class TcpProxy:
         connection: Connection = Connection(self, source)
         self.accepted += 1
         self._open[connection] = None
-        connection.start(fd)
+        connection.start(fd, tls)
         if self._idle_timer is None and self._open:
             self._arm_idle_timer()
         self.reactor.flush()

@@ -3,12 +3,14 @@ from mesh.dataplane.syscalls cimport (close_fd, connect_to, is_to_itself, recv_i
                                       set_nodelay)
 from mesh.dataplane.tcp cimport TcpProxy
 from mesh.dataplane.timers cimport Timer, TimerWheel
+from mesh.dataplane.tls cimport Session
 from mesh.wire.octets cimport octets_of
 
 
 cdef class Side(Watch):
     cdef Connection connection
     cdef Side peer
+    cdef Session tls
     cdef bytes pending
     cdef Py_ssize_t at
     cdef Py_ssize_t size
@@ -20,6 +22,8 @@ cdef class Side(Watch):
     cdef bint asked
     cdef bint ended
     cdef bint fin_sent
+    cdef Py_ssize_t receive(self, bytearray buf, Py_ssize_t n) except? -1
+    cdef Py_ssize_t send(self, object buf, Py_ssize_t start, Py_ssize_t n) except? -1
 
 
 cdef class Connection(Timer):
@@ -42,7 +46,7 @@ cdef class Connection(Timer):
     cdef readonly Side up
     cdef readonly Side down
 
-    cdef int start(self, int fd) except -1
+    cdef int start(self, int fd, Session tls) except -1
     cdef int fire(self) except -1
     cdef int attempt(self) except -1
     cdef bint _connect_next(self) except -1
@@ -54,6 +58,7 @@ cdef class Connection(Timer):
     cdef int _drop_up(self) except -1
     cdef bint _may_pick_again(self) except -1
     cdef int pump(self, Side source) except -1
+    cdef int await_room(self, Side sink) except -1
     cdef int flush(self, Side sink) except -1
     cdef int pass_end(self, Side source, Side sink) except -1
     cdef int broken(self, Side side) except -1

@@ -24,10 +24,11 @@ import cython
 
 from mesh import errors
 from mesh.dataplane.reactor import EDGES, INCOMING, MAX_READ, Reactor, Watch
+from mesh.dataplane.resolve import resolve
 from mesh.dataplane.syscalls import literal
 from mesh.dataplane.tasks import spawn
 from mesh.dataplane.timers import Timer
-from mesh.dataplane.transport import resolve
+from mesh.dataplane.tls import Session
 from mesh.errors import Reason
 
 if not cython.compiled:
@@ -127,6 +128,7 @@ class Side(Watch):
         self.serial = 0
         self.connection: Any = connection
         self.peer: Any = None
+        self.tls: Any = None
         self.pending: Any = None
         self.at = 0
         self.size = _FIRST_READ
@@ -143,7 +145,9 @@ class Side(Watch):
         connection: Connection = self.connection
         if mask & (_IN | _PRI | _RDHUP | _HUP | _ERR):
             self.readable = True
-            if mask & (_PRI | _RDHUP | _HUP | _ERR):
+            if self.tls is not None:
+                self.tls.notice((mask & (_PRI | _RDHUP | _HUP | _ERR)) != 0)
+            elif mask & (_PRI | _RDHUP | _HUP | _ERR):
                 self.thorough = True
         if connection.state == _RELAYING:
             if mask & (_IN | _PRI | _RDHUP | _HUP | _ERR):
@@ -159,6 +163,15 @@ class Side(Watch):
             elif mask & (_ERR | _HUP):
                 connection.broken(self)
         return 0
+
+    def receive(self, buf: bytearray, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Read at most `n` octets; see `syscalls.recv_into`."""
+        return recv_into(self.fd, buf, 0, n) if self.tls is None else self.tls.recv_into(self.fd, buf, 0, n)
+
+    def send(self, buf: Any, start: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """See `syscalls.send_from`."""
+        return (send_from(self.fd, buf, start, n) if self.tls is None
+                else self.tls.send_from(self.fd, buf, start, n))
 
     def on_again(self) -> cython.int:
         connection: Connection | None = self.connection
@@ -204,13 +217,16 @@ class Connection(Timer):
 
     # -- until there is an endpoint
 
-    def start(self, fd: cython.int) -> cython.int:
-        """Relay what comes from `fd`, which is the connection's from now on."""
+    def start(self, fd: cython.int, tls: Session | None) -> cython.int:
+        """Relay what comes from `fd`, which is the connection's from now on; and what is in `tls`, if there is one."""
         try:
             self.reactor.add(self.down, fd, _INCOMING)
         except OSError as error:
             _log.warning("no connection from %s to %s: %s", self.source, self.proxy.service, error.strerror)
             return self.finish(errors.OVERLOADED)
+        if tls is not None:
+            self.down.tls = tls
+            self.down.readable = self.down.thorough = True  # it may have read what epoll tells of no more
         return self.attempt()
 
     def fire(self) -> cython.int:
@@ -307,7 +323,7 @@ class Connection(Timer):
         reactor: Reactor = self.reactor
         got: cython.Py_ssize_t
         if self.early is None and not down.ended:
-            got = recv_into(down.fd, reactor.inbox, 0, _FIRST_READ)
+            got = down.receive(reactor.inbox, _FIRST_READ)
             if got > 0:
                 self.early = octets_of(reactor.inbox, 0, got)
                 reactor.carried += got
@@ -431,7 +447,7 @@ class Connection(Timer):
                 return 0
             rounds += 1
             limit = source.size if reactor.carried < _CARRY_LIMIT else _FIRST_READ
-            count = recv_into(source.fd, inbox, 0, limit)
+            count = source.receive(inbox, limit)
             if count <= 0:
                 if count == 0:
                     source.ended = True
@@ -452,7 +468,7 @@ class Connection(Timer):
             if not sink.prompt and sink.sent > 0:  # the first octets wait for nobody
                 sink.prompt = True
                 set_nodelay(sink.fd)
-            moved = send_from(sink.fd, inbox, 0, count)
+            moved = sink.send(inbox, 0, count)
             if moved < 0:
                 if moved != -_WOULD_BLOCK:
                     return self.broken(sink)
@@ -462,16 +478,20 @@ class Connection(Timer):
                 sink.pending = octets_of(inbox, moved, count - moved)
                 sink.at = 0
                 reactor.carried += count - moved
-                if not sink.asked:
-                    sink.asked = True
-                    reactor.change(sink, _EDGES)
-                return 0
+                return self.await_room(sink)
+
+    def await_room(self, sink: Side) -> cython.int:
+        """Have epoll tell when the socket takes octets again."""
+        if not sink.asked:
+            sink.asked = True
+            self.reactor.change(sink, _EDGES)
+        return 0
 
     def flush(self, sink: Side) -> cython.int:
         """Send what is pending; 1 when all of it is gone, 0 when the socket blocks or broke."""
         moved: cython.Py_ssize_t
         left: cython.Py_ssize_t = len(sink.pending) - sink.at
-        moved = send_from(sink.fd, sink.pending, sink.at, left)
+        moved = sink.send(sink.pending, sink.at, left)
         if moved < 0:
             return 0 if moved == -_WOULD_BLOCK else self.broken(sink)
         self.active = self.reactor.now
@@ -485,9 +505,17 @@ class Connection(Timer):
 
     def pass_end(self, source: Side, sink: Side) -> cython.int:
         """`source` has sent FIN and everything before it has been passed on."""
+        status: cython.Py_ssize_t = 0
         if not sink.fin_sent:
+            if sink.tls is not None:
+                status = sink.tls.send_fin(sink.fd)
+                if status == -_WOULD_BLOCK:
+                    sink.pending = b""
+                    return self.await_room(sink)
+            elif not source.fin_sent:  # else closing says it too
+                status = send_fin(sink.fd)
             sink.fin_sent = True
-            if not source.fin_sent and send_fin(sink.fd) < 0:  # else closing says it too
+            if status < 0:
                 return self.broken(sink)
         if source.fin_sent:
             self.finish(None)

@@ -2,6 +2,7 @@ from mesh.dataplane.hub cimport Hub, Shell
 from mesh.dataplane.reactor cimport Watch
 from mesh.dataplane.syscalls cimport connect_to, send_fin, is_to_itself, recv_into, send_from, set_nodelay, socket_error
 from mesh.dataplane.timers cimport Timer
+from mesh.dataplane.tls cimport Session
 from mesh.wire.codec cimport ABORTS, STAYS, Codec, Handler
 from mesh.wire.octets cimport octets_of, put_octets
 
@@ -18,6 +19,7 @@ cdef class Patience(Timer):
 cdef class Transport(Shell):
     cdef readonly Hub hub
     cdef readonly Codec conn
+    cdef Session tls
     cdef readonly TransportHandler handler
     cdef int state
     cdef bytes rest
@@ -57,6 +59,8 @@ cdef class Transport(Shell):
     cdef int on_ending(self) except -1
     cdef int write_out(self) except -1
     cdef bint push(self) except -1
+    cdef int pause(self) except -1
+    cdef Py_ssize_t say_end(self) except? -1
     cdef int written(self) except -1
     cdef int resume(self) except -1
     cdef int part(self) except -1

@@ -10,15 +10,16 @@ import errno
 import logging
 import os
 import select
-import socket
 from typing import Any
 
 import cython
 
 from mesh.dataplane.hub import Hub, Shell
 from mesh.dataplane.reactor import EDGES, INCOMING, Watch
-from mesh.dataplane.syscalls import host_of, literal, packed, port_of
+from mesh.dataplane.resolve import resolve
+from mesh.dataplane.syscalls import host_of, literal, port_of
 from mesh.dataplane.timers import Timer
+from mesh.dataplane.tls import Session
 from mesh.wire.codec import Codec, Handler
 from mesh.wire.errors import ConnectionError_
 
@@ -121,6 +122,7 @@ class Transport(Shell):
         self.hub = hub
         self.handler = handler
         self.conn = conn
+        self.tls: Any = None
         conn.owner = self
         self.state = _NEW
         self.rest = b""
@@ -150,8 +152,8 @@ class Transport(Shell):
 
     # -- the beginning
 
-    def adopt(self, fd: int, host: str, port: int) -> None:
-        """Carry the connection `fd`, which `host` and `port` have opened; the descriptor is the transport's."""
+    def adopt(self, fd: int, host: str, port: int, tls: Session | None = None) -> None:
+        """Carry the connection `fd`, which `host` and `port` have opened, and `tls` on it; it is the transport's."""
         self.peer_host = host
         self.peer_port = port
         self.hub.touch()
@@ -162,6 +164,10 @@ class Transport(Shell):
             return
         try:
             self.opened()
+            if tls is not None:
+                self.tls = tls
+                self.readable = self.thorough = True  # the session may have read what epoll tells of no more
+                self.again()
         except Exception:
             _log.exception("a connection failed")
             self.abort()
@@ -228,7 +234,9 @@ class Transport(Shell):
             self.on_connect(mask)
         if mask & _IN:
             self.readable = True
-            if mask & _THOROUGH:
+            if self.tls is not None:
+                self.tls.notice((mask & _THOROUGH) != 0)
+            elif mask & _THOROUGH:
                 self.thorough = True
         if self.state == _OPEN:
             if mask & _OUT and self.paused:
@@ -288,7 +296,8 @@ class Transport(Shell):
                 return self.reset()
             if have:
                 put_octets(hub.inbox, 0, self.rest)
-            got = recv_into(self.fd, hub.inbox, have, want)
+            got = (recv_into(self.fd, hub.inbox, have, want) if self.tls is None
+                   else self.tls.recv_into(self.fd, hub.inbox, have, want))
             if got > 0:
                 if got < want:
                     self.readable = self.thorough  # a short read empties a stream socket (epoll(7)), but for a FIN
@@ -396,7 +405,8 @@ class Transport(Shell):
         """True when all output has gone."""
         conn: Codec = self.conn
         left: cython.Py_ssize_t = conn.out_len - self.sent
-        done: cython.Py_ssize_t = send_from(self.fd, conn.out, self.sent, left)
+        done: cython.Py_ssize_t = (send_from(self.fd, conn.out, self.sent, left) if self.tls is None
+                                   else self.tls.send_from(self.fd, conn.out, self.sent, left))
         if done == left:
             if conn.out_len > _LARGE_OUTPUT:
                 conn.out_len = 0
@@ -417,13 +427,18 @@ class Transport(Shell):
             conn.out_len -= self.sent
             self.refused -= self.sent
             self.sent = 0
+        self.pause()
+        return False
+
+    def pause(self) -> cython.int:
+        """The kernel takes no more; `resume` when it does."""
         if not self.paused:
             self.paused = True
-            self.refused = conn.out_len
-            if not self.asked:
-                self.asked = True
-                self.hub.change(self, _EDGES)
-        return False
+            self.refused = self.conn.out_len
+        if not self.asked:
+            self.asked = True
+            self.hub.change(self, _EDGES)
+        return 0
 
     def resume(self) -> cython.int:
         """The kernel takes bytes again."""
@@ -440,8 +455,7 @@ class Transport(Shell):
         if self.closing:
             self.part()
         elif self.conn.shut and not self.shut:
-            self.shut = True
-            send_fin(self.fd)
+            self.shut = self.say_end() != -_WOULD_BLOCK
         elif self.conn.waiters() > 0:
             self.conn.serve()
         return 0
@@ -489,9 +503,21 @@ class Transport(Shell):
             self.hub.remove_by_reset(self)
         return self.abort()
 
+    def say_end(self) -> cython.Py_ssize_t:
+        """FIN. EAGAIN: TLS has a last word that the kernel doesn't take yet; `written` comes again then."""
+        if self.tls is None:
+            return 0 if self.ended and self.closing else send_fin(self.fd)
+        status: cython.Py_ssize_t = self.tls.send_fin(self.fd)
+        if status == -_WOULD_BLOCK:
+            self.pause()
+        return status
+
     def part(self) -> cython.int:
         """All is written: say so, and let the peer finish."""
-        if self.ended or send_fin(self.fd) < 0:
+        status: cython.Py_ssize_t = self.say_end()
+        if status == -_WOULD_BLOCK:
+            return self.wait_at_most(LAST_WORDS)
+        if self.ended or status < 0:
             self.hub.remove(self)
             return self.end(None)
         self.end(None)
@@ -571,10 +597,3 @@ class Transport(Shell):
 
 # In the place of the handler of a connection that is gone.
 _NOBODY = cython.declare(TransportHandler, TransportHandler())
-
-
-async def resolve(loop: Any, host: str, port: int) -> list[bytes]:
-    """The addresses of a name. OSError, UnicodeError: there are none."""
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [packed(family, address) for family, _, _, _, address in found
-            if family in (socket.AF_INET, socket.AF_INET6)]

@@ -21,6 +21,7 @@ from typing import Any
 from mesh.dataplane.loop import run
 from mesh.dataplane.tasks import spawn
 from mesh.errors import InvalidConfig
+from mesh.sidecar.certificates import make_context
 from mesh.sidecar.config import SidecarConfig, load
 from mesh.sidecar.group import ONE_REQUEST, Group
 from mesh.sidecar.sidecar import Sidecar
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> int:
         for option, path in (("--access-log", config.access_log), ("--decisions", config.decisions)):
             if path:
                 check_path(option, path)
+        if config.tls_certificate:
+            make_context(config.tls_certificate, config.tls_key, config.protocol)
         predecessor = find(config) if config.takeover else None
         sockets = Sockets.bind(config, config.workers, predecessor.sockets if predecessor else ())
     except InvalidConfig as error:

@@ -53,6 +53,9 @@ class SidecarConfig:
     control_plane: tuple[Address, ...] = (DEFAULT_CONTROL_PLANE,)
     state_dir: str = "mesh-state"
     app_proxy_protocol: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_required: bool = False
     proxy_protocol_from: tuple[str, ...] = ()
     detect_timeout: float = 3.0
     header_timeout: float = 10.0
@@ -115,6 +118,13 @@ OPTIONS: tuple[Option, ...] = (
            "what the app speaks (default: grpc)"),
     Option("app_proxy_protocol", "MESH_APP_PROXY_PROTOCOL", "inbound: calls to the local app", "v1|v2",
            values.proxy_protocol, "begin each TCP connection to the app with a PROXY protocol header (default: none)"),
+    Option("tls_certificate", "MESH_TLS_CERTIFICATE", "inbound: calls to the local app", "FILE", values.path,
+           "end the TLS 1.3 of callers that speak it with this certificate and its chain, in PEM; read anew when it "
+           "changes (default: relay what they say)"),
+    Option("tls_key", "MESH_TLS_KEY", "inbound: calls to the local app", "FILE", values.path,
+           "the private key of the certificate, in PEM"),
+    Option("tls_required", "MESH_TLS_REQUIRED", "inbound: calls to the local app", "", values.truth,
+           "refuse callers that don't speak TLS, other sidecars among them (default: serve them as well)"),
     Option("inbound", "MESH_INBOUND", "inbound: calls to the local app", "[HOST:]PORT", values.listen,
            "where other sidecars reach this one; port 0 is any free port (default: 127.0.0.1:0)"),
     Option("advertise", "MESH_ADVERTISE", "inbound: calls to the local app", "HOST[:PORT]", values.advertise,
@@ -270,6 +280,7 @@ def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
             if host == address.host or _wildcard(host) or _wildcard(address.host):
                 raise InvalidConfig(f"{place}: port {address.port} is taken by {other}")
         taken.setdefault(port, []).append((address.host, name))
+    _check_tls(config, settings)
     keys: set[str] = set()
     for setting, label in zip(settings.get("metadata", ()), config.metadata, strict=True):
         if label.key in keys:
@@ -280,6 +291,19 @@ def _check(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
                             "give --advertise HOST as well")
     if config.advertise is not None and _wildcard(config.advertise.host):
         raise InvalidConfig(f"{settings['advertise'][0].place}: callers can't reach {config.advertise.host}")
+
+
+def _check_tls(config: SidecarConfig, settings: dict[str, list[_Setting]]) -> None:
+    given = [name for name in ("tls_certificate", "tls_key", "tls_required") if getattr(config, name)]
+    for name in given:
+        place = settings[name][0].place
+        if config.app is None:
+            raise InvalidConfig(f"{place}: there is no app whose callers could speak TLS; give --app as well")
+        if config.protocol is Protocol.UDP:
+            raise InvalidConfig(f"{place}: there is no TLS over UDP")
+        for other in ("tls_certificate", "tls_key"):
+            if other not in given:
+                raise InvalidConfig(f"{place}: give --{other.replace('_', '-')} as well")
 
 
 def _listeners(config: SidecarConfig, settings: dict[str, list[_Setting]]

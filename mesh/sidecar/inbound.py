@@ -16,7 +16,7 @@ from mesh.dataplane.cluster import Cluster
 from mesh.dataplane.clusters import Clusters
 from mesh.dataplane.entry import Entry
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.inspector import Inspector
+from mesh.dataplane.inspector import Inspector, Tls
 from mesh.dataplane.introduction import introduction
 from mesh.dataplane.record import SERVER
 from mesh.dataplane.tcp import TcpProxy
@@ -24,6 +24,7 @@ from mesh.dataplane.tcp_upstream import ClusterUpstream
 from mesh.dataplane.udp import UdpProxy
 from mesh.errors import InvalidResource
 from mesh.model import Endpoint, LimitsPolicy, OutlierPolicy, Protocol, RetryPolicy, Service, TimeoutPolicy
+from mesh.sidecar.certificates import Certificates
 from mesh.sidecar.config import Address, SidecarConfig
 from mesh.sidecar.limits import crowd, patience
 from mesh.sidecar.ports import DatagramDoor, Door, Doors
@@ -42,6 +43,13 @@ class _App(ClusterUpstream):
     @property
     def udp_idle(self) -> float:
         return self._policy.udp_idle
+
+
+def _tls(config: SidecarConfig) -> Tls | None:
+    if not config.tls_certificate:
+        return None
+    files = Certificates(config.tls_certificate, config.tls_key, config.protocol)
+    return Tls(files.context, config.tls_required)
 
 
 class Inbound:
@@ -66,7 +74,7 @@ class Inbound:
                             introduction(config.app_proxy_protocol))
         self.inspector = Inspector(hub, lambda: config.protocol, self.http.accept, self.tcp.adopt, None,
                                    trusted_sources(config.proxy_protocol_from), config.detect_timeout, crowd(config),
-                                   lambda: len(self.http.connections) + self.tcp.connections)
+                                   lambda: len(self.http.connections) + self.tcp.connections, _tls(config))
         self.udp = UdpProxy(hub, _App(cluster, own), SERVER, config.service,
                             entry.add_connection)
         self.door: Door | DatagramDoor

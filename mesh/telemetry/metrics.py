@@ -109,6 +109,8 @@ def _listeners(out: _Text, statistics: dict[str, Any]) -> None:
             counts = {**http["limits"], **{key: http[key] for key in ("slow_headers", "slow_bodies", "stalled_readers",
                                                                        "idle_closed")}}
             counts["too_many_connections"] = port["inspector"].get("refused", 0)
+            counts["tls_handshake_failed"] = port["inspector"].get("tls_handshakes_failed", 0)
+            counts["tls_required"] = port["inspector"].get("without_tls", 0)
             counts["offences"] = http["probation"]["offences"]
             for name, count in counts.items():
                 if count:

@@ -17,6 +17,7 @@ GRPC = (*MESH, "envoy", "envoy, tracing 1", *LIGHT)
 GRPC_SIZES = (*TWO, "envoy", *LIGHT)
 HTTP1 = (*TWO, "envoy", *HAPROXY, *NGINX)
 TCP = ("mesh", "envoy", *HAPROXY, *NGINX)
+TLS = ("mesh, tls", "envoy", *HAPROXY, *NGINX)
 DIRECT = ("direct",)
 IDLE_CONNECTIONS = 10_000
 MESSAGES = 1000  # of one server stream
@@ -152,6 +153,18 @@ TCP_CASES = (
 )
 
 
+TLS_GOALS = (Goal("mesh, tls", ratio=1.0, theirs=("envoy", *HAPROXY, *NGINX)),)
+TLS_CASES = (
+    *(Case(f"tls-{conns}", "tls", f"TLS 1.3 ended, TCP behind it, {conns} connection{'s' if conns > 1 else ''}, "
+           "HTTP/1.1 requests by wrk", "http1", conns, TLS, "tls", tool="wrk", quick=conns == 32, goals=TLS_GOALS)
+      for conns in (1, 32, 128)),
+    Case("tls-32-10k", "tls", "TLS 1.3 ended, TCP behind it, 32 connections, 10 KB answers, by wrk", "http1", 32, TLS,
+         "tls", tool="wrk", size=10_000),
+    Case("tls-churn", "tls", "TLS 1.3 ended, TCP behind it, a connection and a handshake (ECDSA P-256) per request, 32 "
+         "at once, by wrk", "http1", 32, TLS, "tls", tool="wrk", churn=True),
+)
+
+
 def added(ours: str, theirs: tuple[str, ...]) -> tuple[Goal, ...]:
     return tuple(Goal(ours, metric, 1.0, theirs) for metric in ("added_p50_us", "added_p99_us"))
 
@@ -199,7 +212,9 @@ COMMANDS = (
     Case("control-push", "control", "an endpoint change reaches 10,000 subscribed sidecars", "command", 10_000,
          ("mesh",), goals=(Goal("mesh", "p99_ms", limit=1000),)),
 )
-CASES: tuple[Case, ...] = (*MEMORY, *unary(), *STREAMS, *http1(), *TCP_CASES, *RATES, *PAIRS, *IDLE, *COMMANDS)
-GROUPS = {"grpc": "gRPC", "http1": "HTTP/1.1", "tcp": "TCP", "bulk": "TCP bulk", "rate": "Latency at a fixed rate",
+CASES: tuple[Case, ...] = (*MEMORY, *unary(), *STREAMS, *http1(), *TCP_CASES, *TLS_CASES, *RATES, *PAIRS, *IDLE,
+                           *COMMANDS)
+GROUPS = {"grpc": "gRPC", "http1": "HTTP/1.1", "tcp": "TCP", "bulk": "TCP bulk", "tls": "TLS",
+          "rate": "Latency at a fixed rate",
           "pair": "Through two proxies", "idle": "Memory per idle connection", "memory": "Memory",
           "control": "Control plane"}

@@ -25,9 +25,9 @@ def h2load_command(port: int, conns: int, streams: int, requests: int, body: Pat
             f"http://127.0.0.1:{port}/bench.Echo/Unary"]
 
 
-def wrk_command(port: int, conns: int, seconds: float, size: int, host: str, churn: bool) -> list[str]:
+def wrk_command(port: int, conns: int, seconds: float, size: int, host: str, churn: bool, scheme: str) -> list[str]:
     return ["wrk", "-t", "1", "-c", str(conns), "-d", f"{max(1, round(seconds))}s", "--latency", "-H", f"Host: {host}",
-            *(["-H", "Connection: close"] if churn else []), f"http://127.0.0.1:{port}/{size}/item"]
+            *(["-H", "Connection: close"] if churn else []), f"{scheme}://127.0.0.1:{port}/{size}/item"]
 
 
 def run(argv: list[str]) -> str:

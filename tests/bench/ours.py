@@ -139,7 +139,19 @@ class Mesh:
         return Running(name, [caller, callee], {kind: port_of(ready["outbound"][service])}, {kind: service}, log=log,
                        version="this tree")
 
+    def ending_tls(self, name: str) -> Running | str:
+        """The sidecar of the HTTP/1.1 backend, which ends its callers' TLS and relays what is inside."""
+        certificate = self.site.certificate
+        if certificate is None:
+            return "a certificate (pip install trustme)"
+        process, ready, log = self.sidecar("secure", "off", [
+            "--app", f"127.0.0.1:{self.site.backends['http1']}", "--protocol", "tcp", "--tls-certificate",
+            str(certificate.with_name("cert.pem")), "--tls-key", str(certificate.with_name("key.pem"))])
+        return Running(name, [process], {"tls": port_of(ready["inbound"])}, log=log, version="this tree")
+
     def start(self, name: str) -> Running | str:
+        if name == "mesh, tls":
+            return self.ending_tls(name)
         return self.pair(name) if "pair" in name else self.single(name)
 
 

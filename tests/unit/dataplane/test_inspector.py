@@ -17,8 +17,9 @@ from h2_world import until
 from mesh.balance.rng import Rng
 from mesh.dataplane import loop
 from mesh.dataplane.hub import Hub
-from mesh.dataplane.inspector import Crowd, Inspector
+from mesh.dataplane.inspector import Crowd, Inspector, Tls
 from mesh.dataplane.record import Recorder
+from mesh.dataplane.tls import Session
 from mesh.model import Protocol
 from mesh.wire.frames import PREFACE
 from mesh.wire.proxy_protocol import ProxyAddress, encode_v1, encode_v2
@@ -40,29 +41,35 @@ class World:
     """An inspector whose verdicts are collected; `connect` makes a connection to it."""
 
     def __init__(self, protocol: Protocol | None, *, trusted: bool = False, limit: float = 0.05,
-                 crowd: Crowd | None = None, population: Callable[[], int] | None = None) -> None:
+                 crowd: Crowd | None = None, population: Callable[[], int] | None = None,
+                 tls: Tls | None = None, clock: Callable[[], float] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self.hub = Hub(loop, Rng(1), Recorder())
+        self.hub = Hub(loop, Rng(1), Recorder(), clock=clock)
         self.verdicts: list[tuple[Any, ...]] = []
         self.taken: list[socket.socket] = []
+        self.sessions: list[Session | None] = []
         self.news = asyncio.Event()
         self.inspector = Inspector(self.hub, lambda: protocol, self.http, self.relay, self.relay_name,
-                                   (lambda host: host == "10.0.0.1") if trusted else None, limit, crowd, population)
+                                   (lambda host: host == "10.0.0.1") if trusted else None, limit, crowd, population,
+                                   tls)
         self.callers: list[socket.socket] = []
 
     def take(self, fd: int, *verdict: Any) -> None:
+        session: Session | None
+        *verdict, session = verdict
+        self.sessions.append(session)
         self.taken.append(socket.socket(fileno=fd))
-        self.verdicts.append(verdict)
+        self.verdicts.append(tuple(verdict))
         self.news.set()
 
-    def http(self, fd: int, host: str, port: int, version: int) -> None:
-        self.take(fd, "http", version, host, port)
+    def http(self, fd: int, host: str, port: int, version: int, session: Session | None = None) -> None:
+        self.take(fd, "http", version, host, port, session)
 
-    def relay(self, fd: int, host: str) -> None:
-        self.take(fd, "relay", host)
+    def relay(self, fd: int, host: str, session: Session | None = None) -> None:
+        self.take(fd, "relay", host, session)
 
     def relay_name(self, fd: int, host: str, name: str | None) -> None:
-        self.take(fd, "name", name)
+        self.take(fd, "name", name, None)
 
     def connect(self, octets: bytes = b"", host: str = "10.0.0.1") -> socket.socket:
         ours, theirs = socket.socketpair()

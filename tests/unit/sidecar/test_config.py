@@ -210,6 +210,25 @@ def test_the_switch_stands_alone() -> None:
         load(["--service", "cart", "--takeover=yes"], {})
 
 
+def test_certificate_and_key_belong_together(tmp_path: Path) -> None:
+    both = ["--tls-certificate", "/c.pem", "--tls-key", "/k.pem"]
+    config = load(["--service", "cart", "--app", "1", *both, "--tls-required"], {})
+    assert (config.tls_certificate, config.tls_key, config.tls_required) == ("/c.pem", "/k.pem", True)
+    assert load(to_argv(config), {}) == config
+    for argv, problem in (
+            (["--app", "1", *both[:2]], "--tls-certificate /c.pem: give --tls-key as well"),
+            (["--app", "1", *both[2:]], "--tls-key /k.pem: give --tls-certificate as well"),
+            (["--app", "1", "--tls-required"], "--tls-required true: give --tls-certificate as well"),
+            (both, "--tls-certificate /c.pem: there is no app whose callers could speak TLS; give --app as well"),
+            (["--app", "1", "--protocol", "udp", *both], "--tls-certificate /c.pem: there is no TLS over UDP")):
+        with pytest.raises(InvalidConfig) as caught:
+            load(["--service", "cart", *argv], {})
+        assert str(caught.value) == problem
+    (tmp_path / "sidecar.yaml").write_text("service: cart\napp: 1\ntls_certificate: /c.pem\ntls_key: /k.pem\n"
+                                           "tls_required: true\n")
+    assert load(["--config", str(tmp_path / "sidecar.yaml")], {}).tls_required
+
+
 def test_what_is_of_one_start_only_is_no_key_of_a_file(tmp_path: Path) -> None:
     for key in ("takeover", "ready_fd"):
         (tmp_path / "sidecar.yaml").write_text(f"service: cart\n{key}: 1\n")
