@@ -240,10 +240,11 @@ def print_result(result: dict[str, Any]) -> None:
         for event in result["events"]:
             if -5 < event["at"] - failure["started"] < 1:
                 print(f"    {event['at']:9.3f} s {event['what']} of {event['service']}")
-    print(f"\n{'resident memory':32}{'minutes':>8}{'first MB':>10}{'last MB':>10}{'KiB/min':>10}")
+    print(f"\n{'resident memory':32}{'minutes':>8}{'first MB':>10}{'last MB':>10}{'KiB/min':>10}"
+          f"{'later half':>12}")
     for life in result["memory"]:
         print(f"  {life['name']:30}{life['minutes']:8.1f}{life['first_kib'] / 1024:10.1f}"
-              f"{life['last_kib'] / 1024:10.1f}{life['kib_per_minute']:10.1f}")
+              f"{life['last_kib'] / 1024:10.1f}{life['kib_per_minute']:10.1f}{life['later']:12.1f}")
     print("\nopen when quiet, where it is more than before")
     for name, found in result["open"].items():
         left = ", ".join(f"{key} {was} -> {now}" for key, (was, now) in found["left"].items())

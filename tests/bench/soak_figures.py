@@ -68,13 +68,17 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True)
 class Life:
-    """Resident memory of one process, from its start to its end: KiB at the warm-up's end and last, KiB a minute."""
+    """Resident memory of one process, from its start to its end: KiB at the warm-up's end and last, KiB a minute.
+
+    `later`: KiB a minute in the second half of that; where it is much less, the process was still filling its pools.
+    """
 
     name: str
     minutes: float
     first_kib: float
     last_kib: float
     kib_per_minute: float
+    later: float
 
 
 Points = Sequence[tuple[float, float]]
@@ -88,7 +92,8 @@ def lives(samples: Mapping[tuple[str, int], Points], warm_s: float, least_s: flo
             continue
         kept = [point for point in points if point[0] >= points[0][0] + warm_s]
         if len(kept) >= 3 and kept[-1][0] - kept[0][0] >= least_s:
-            found.append(Life(name, (kept[-1][0] - kept[0][0]) / 60, kept[0][1], kept[-1][1], slope(kept) * 60))
+            found.append(Life(name, (kept[-1][0] - kept[0][0]) / 60, kept[0][1], kept[-1][1], slope(kept) * 60,
+                              slope(kept[len(kept) // 2 :]) * 60))
     return found
 
 

@@ -47,7 +47,12 @@ def test_only_long_lives_count_and_warming_up_does_not() -> None:
     found = lives({("front", 1): warm + flat, ("echo-1", 2): flat[:100], ("echo-2", 3): []}, 60.0, 180.0)
     assert [life.name for life in found] == ["front"]
     assert found[0].kib_per_minute == pytest.approx(60)
+    assert found[0].later == pytest.approx(60)
     assert (found[0].first_kib, found[0].last_kib) == (7060.0, 7359.0)
+    level = [(float(at), 7200.0) for at in range(200, 360)]
+    (found,) = lives({("front", 1): warm + flat[:140] + level}, 60.0, 180.0)
+    assert found.kib_per_minute > 20
+    assert found.later == pytest.approx(0)
 
 
 def test_only_what_grew_is_left_over() -> None:
