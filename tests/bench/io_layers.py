@@ -157,12 +157,11 @@ def shown(samples: Samples, layer: str) -> str:
     return f"{number(middle(samples[layer], 'cpu_us'), 'cpu_us')} ({number(least, 'cpu_us')}-{number(most, 'cpu_us')})"
 
 
-def ratio_of(samples: Samples) -> float:
-    """Median of the ratios of each round, ours to uvloop's, below 1 where ours is cheaper; NaN: a side is missing."""
+def ratios_of(samples: Samples) -> list[float]:
+    """Ours to uvloop's, of each round that has both, in order of size; below 1 where ours is cheaper."""
     pairs = [values([ours], "cpu_us") + values([theirs], "cpu_us")
              for ours, theirs in zip(samples[LAYERS[0]], samples[LAYERS[1]], strict=True)]
-    ratios = [pair[0] / pair[1] for pair in pairs if len(pair) == 2]
-    return median(ratios) if ratios else math.nan
+    return sorted(pair[0] / pair[1] for pair in pairs if len(pair) == 2)
 
 
 def trouble_of(samples: Samples) -> list[str]:
@@ -179,16 +178,17 @@ def trouble_of(samples: Samples) -> list[str]:
     return sorted(found)
 
 
-HEADINGS = (f"{'CPU, µs per request':34}{'reactor':>22}{'uvloop':>22}{'ratio':>8}{'req/s':>10}{'uvloop':>10}"
+HEADINGS = (f"{'CPU, µs per request':34}{'reactor':>22}{'uvloop':>22}{'ratio':>18}{'req/s':>10}{'uvloop':>10}"
             f"{'failed':>9}")
 
 
 def line(case: Case, samples: Samples) -> str:
-    ratio = ratio_of(samples)
+    ratios = ratios_of(samples)
+    ratio = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})" if ratios else "–"
     failed = sum(sample.get("failed", 0) for layer in LAYERS for sample in samples[layer])
     rates = "".join(f"{number(middle(samples[layer], 'per_s'), 'per_s'):>10}" for layer in LAYERS)
     return (f"{case.title:34}{shown(samples, LAYERS[0]):>22}{shown(samples, LAYERS[1]):>22}"
-            f"{'–' if math.isnan(ratio) else f'{ratio:.2f}':>8}{rates}{failed:>9}")
+            f"{ratio:>18}{rates}{failed:>9}")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

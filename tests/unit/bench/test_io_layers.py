@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
-from io_layers import CASES, line, measure_calm, ratio_of, shown, trouble_of
+from io_layers import CASES, line, measure_calm, ratios_of, shown, trouble_of
 
 
 def samples(*pairs: tuple[float, float]) -> dict[str, list[dict[str, Any]]]:
@@ -16,14 +15,15 @@ def samples(*pairs: tuple[float, float]) -> dict[str, list[dict[str, Any]]]:
 
 def test_the_ratio_is_the_median_of_the_rounds() -> None:
     found = samples((1.0, 2.0), (9.0, 10.0), (3.0, 4.0))  # a slow minute hits both sides of a round
-    assert ratio_of(found) == pytest.approx(0.75)
+    assert ratios_of(found) == pytest.approx([0.5, 0.75, 0.9])
+    assert "0.75 (0.50-0.90)" in line(CASES[0], found)
     assert shown(found, "uvloop") == "4.00 (2.00-10.0)"
 
 
 def test_a_side_without_a_figure_makes_no_ratio() -> None:
     found = samples((1.0, 2.0))
     found["uvloop"] = [{"problem": "closed before the answer"}]
-    assert math.isnan(ratio_of(found))
+    assert ratios_of(found) == []
     assert shown(found, "uvloop") == "–"
     assert trouble_of(found) == ["uvloop: closed before the answer"]
 
