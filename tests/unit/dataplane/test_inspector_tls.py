@@ -10,6 +10,7 @@ import pytest
 from h2_world import until
 from test_inspector import GET, PROXY, World, run
 from tls_world import Caller, caller_context, server_context
+from uncollected import uncollected
 
 from mesh.dataplane.inspector import Crowd, Tls
 from mesh.model import Protocol
@@ -229,6 +230,20 @@ def test_handshakes_count_among_the_connections_of_a_port() -> None:
         assert closed(world.connect(GET))
         world.inspector.drain()
         assert all(closed(caller.sock) for caller in callers)
+        world.close()
+
+    run(main)
+
+
+def test_a_handshake_that_fails_leaves_nothing_to_the_collector() -> None:
+    async def main() -> None:
+        world = World(Protocol.TCP, tls=PLAIN, limit=60)
+        with uncollected() as found:
+            for n in range(5):
+                world.connect(b"\x16\x03\x01\x00\x05hello" + bytes(n)).close()
+                await until(lambda n=n: world.inspector.statistics()["tls_handshakes_failed"] == n + 1)
+            await asyncio.sleep(0)
+        assert not found
         world.close()
 
     run(main)

@@ -9,6 +9,7 @@ import socket
 import pytest
 from tcp_world import LOCAL, echo, reset, run, until, world
 from tls_world import Caller, connected
+from uncollected import uncollected
 
 DOWN = random.Random(3).randbytes(3_000_000)
 
@@ -120,4 +121,28 @@ def test_a_server_that_resets_ends_without_a_word() -> None:
                 assert await heard(caller, 1) == b""
                 assert caller.broken
             assert here.records[0].reason == "upstream_connection_lost"
+    run(main())
+
+
+def test_no_session_waits_for_the_collector() -> None:
+    async def main() -> None:
+        async with world(echo) as here:
+            async def once(orderly: bool) -> None:
+                before = len(here.records)
+                fd, session, caller = connected(early=b"early")
+                here.proxy.adopt(fd, LOCAL, session)
+                assert await heard(caller, 5) == b"early"
+                if orderly:
+                    caller.say_end()
+                    assert await heard(caller, 1) == b""
+                caller.sock.close()
+                await until(lambda: len(here.records) > before)
+
+            await once(True)
+            with uncollected() as found:
+                for _ in range(5):
+                    await once(True)
+                    await once(False)
+                await asyncio.sleep(0)
+            assert not found
     run(main())
