@@ -511,6 +511,7 @@ class Connection(Timer):
                 status = sink.tls.send_fin(sink.fd)
                 if status == -_WOULD_BLOCK:
                     sink.pending = b""
+                    sink.at = 0
                     return self.await_room(sink)
             elif not source.fin_sent:  # else closing says it too
                 status = send_fin(sink.fd)

@@ -17,6 +17,7 @@ cdef class Session:
     cdef bytes unsent
     cdef Py_ssize_t owed
     cdef Py_ssize_t size
+    cdef Py_ssize_t greeting
     cdef bint whole
     cdef readonly bint established
     cdef bint ended

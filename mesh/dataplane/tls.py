@@ -32,8 +32,12 @@ _BROKEN = cython.declare(cython.int, errno.EPROTO)
 # number: OpenSSL's memory keeps the size of the largest. One record has up to 16,384 octets and 22 of its own.
 _FIRST_READ = cython.declare(cython.Py_ssize_t, 16_384)
 _LARGEST_READ = cython.declare(cython.Py_ssize_t, 131_072)
-# As much is encrypted before the kernel is asked to take it.
-_SLICE = cython.declare(cython.Py_ssize_t, 65_536)
+# As much is encrypted before the kernel is asked to take it, and so held for a peer that takes nothing.
+_SLICE = cython.declare(cython.Py_ssize_t, 32_768)
+# What a caller may say until the handshake is done, in octets: OpenSSL's limit for a ClientHello is 131,396. Records
+# that mean nothing (RFC 8446, appendix D.4) are taken without end otherwise.
+MAX_HANDSHAKE = 262_144
+_MAX_HANDSHAKE = cython.declare(cython.Py_ssize_t, MAX_HANDSHAKE)
 # Up to so many octets a copy is made faster than a view.
 _FEW = cython.declare(cython.Py_ssize_t, 2048)
 _RECORD = cython.declare(cython.Py_ssize_t, 16_384)
@@ -59,6 +63,7 @@ class Session:
         self.unsent = b""  # encrypted, and not with the kernel yet
         self.owed = 0  # octets that `unsent` stands for, and that will come again
         self.size = _FIRST_READ
+        self.greeting = 0  # octets that have come before the handshake was done
         self.whole = False  # there may be a whole record in `incoming`
         self.established = False
         self.ended = False  # the peer has said its end (close_notify)
@@ -103,9 +108,13 @@ class Session:
             count = self.push(fd)
             if count < 0 or self.established:
                 return count
+            if self.greeting > _MAX_HANDSHAKE:
+                _log.info("tls_handshake_failed: %d octets, and not done", self.greeting)
+                return -_BROKEN
             count = self.fill(fd, buf, 0)
             if count <= 0:
                 return count if count < 0 else -_RESET
+            self.greeting += count
 
     def recv_into(self, fd: cython.int, buf: bytearray, start: cython.Py_ssize_t,
                   n: cython.Py_ssize_t) -> cython.Py_ssize_t:

@@ -41,7 +41,7 @@ def test_what_came_with_the_handshake_is_passed_on() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("buffer", [0, 4096])
+@pytest.mark.parametrize("buffer", [0, 1, 4096, 10_000, 33_000])
 def test_a_caller_that_reads_slowly_gets_everything_and_the_end(buffer: int) -> None:
     async def serve(sock: socket.socket) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, DOWN)

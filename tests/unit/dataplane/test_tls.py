@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tls_world import Caller, server_context
 
-from mesh.dataplane.tls import Session, describe
+from mesh.dataplane.tls import MAX_HANDSHAKE, Session, describe
 
 AGAIN, RESET, BROKEN = -errno.EAGAIN, -errno.ECONNRESET, -errno.EPROTO
 
@@ -251,6 +251,22 @@ def test_a_handshake_of_nonsense_fails(octets: bytes, answer: bytes) -> None:
     assert pair.session.handshake(pair.fd, pair.inbox) == BROKEN
     pair.ours.close()
     assert pair.caller.sock.recv(100)[:1] == answer  # an alert, where OpenSSL has one for it
+    pair.close()
+
+
+def test_a_handshake_without_end_is_given_up() -> None:
+    pair = Pair()
+    pair.caller.step()
+    assert pair.session.handshake(pair.fd, pair.inbox) == AGAIN
+    nothing = b"\x14\x03\x03\x00\x01\x01" * 2000  # change_cipher_spec, which TLS 1.3 passes over
+    status, sent = AGAIN, 0
+    while status == AGAIN:
+        with contextlib.suppress(BlockingIOError):
+            sent += pair.caller.sock.send(nothing)
+        pair.session.notice(False)
+        status = pair.session.handshake(pair.fd, pair.inbox)
+    assert status == BROKEN
+    assert sent < MAX_HANDSHAKE + 300_000  # with what the kernel held
     pair.close()
 
 

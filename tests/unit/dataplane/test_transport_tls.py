@@ -55,7 +55,7 @@ def test_one_octet_at_a_time() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("buffer", [0, 4096])
+@pytest.mark.parametrize("buffer", [0, 1, 4096, 10_000, 33_000])
 def test_a_large_answer_to_a_slow_reader_and_the_end(buffer: int) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
