@@ -272,13 +272,13 @@ class Reactor:
         now: cython.double = monotonic()
         self._until = now + timeout if timeout >= 0 else _FOREVER
         while True:
+            if self.timers.armed and self._tick_at == 0:  # also where there is no time to wait
+                self._tick_at = self.now + _TICK
             if self._again or timeout == 0 or len(ready) > 0:
                 wait = 0
             else:
                 at = self._until
                 if self.timers.armed:
-                    if self._tick_at == 0:
-                        self._tick_at = self.now + _TICK
                     at = min(at, now + (self._tick_at - self.now))
                 wait = -1 if at == _FOREVER else _milliseconds(at - now)
             count = epoll_wait(self._epfd, self._events, wait)

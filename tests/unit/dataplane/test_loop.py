@@ -9,11 +9,13 @@ import signal
 import socket
 import time
 
+import pytest
 from h2_world import until
 from test_reactor import pair
 
 from mesh.dataplane.loop import run
 from mesh.dataplane.reactor import EDGES, INCOMING, Probe, Reactor
+from mesh.dataplane.timers import Probe as TimerProbe
 
 
 def test_the_first_reactor_does_the_waiting() -> None:
@@ -68,6 +70,30 @@ def test_a_busy_reactor_does_not_keep_the_loop_from_its_timers() -> None:
             reactor.remove(watch)
         one.close()
         other.close()
+    run(main())
+
+
+@pytest.mark.parametrize("busy", ["callbacks", "due timers"])
+def test_a_loop_that_is_never_idle_does_not_keep_the_wheel_from_turning(busy: str) -> None:
+    """Deadlines come also while there is always something to do at once, as on a machine that is too slow."""
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reactor = Reactor(loop)
+        fired: list[float] = []
+        began = time.monotonic()
+
+        def again() -> None:
+            if not fired and time.monotonic() < began + 5:
+                if busy == "callbacks":
+                    loop.call_soon(again)
+                else:
+                    loop.call_at(loop.time() - 1, again)
+
+        reactor.timers.arm(TimerProbe(lambda: fired.append(time.monotonic())), reactor.touch() + 0.02, reactor.now)
+        again()
+        while not fired and time.monotonic() < began + 5:  # noqa: ASYNC110  the loop is to have no rest
+            await asyncio.sleep(0)
+        assert fired
     run(main())
 
 
