@@ -405,7 +405,7 @@ class Inspection(Watch):
         """A ClientHello has begun. It is OpenSSL that reads it: a server name has no say here, and may be any."""
         inspector: Inspector = self.inspector
         inspector.handshakes += 1
-        self.session = Session(inspector.tls.context())
+        self.session = Session(inspector.tls.context(), self.host)
         self.limit = _HANDSHAKE
         if self.began > 0:
             self.wait_anew()

@@ -6,6 +6,7 @@ cdef object part_of(object buf, Py_ssize_t start, Py_ssize_t n)
 
 
 cdef class Session:
+    cdef str peer
     cdef object incoming
     cdef object outgoing
     cdef object tls

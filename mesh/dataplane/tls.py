@@ -47,10 +47,11 @@ class Session:
     """The callee's end of TLS. Its calls give what those of `syscalls` do, and take a descriptor like them.
 
     Before anything else `handshake`, until it gives 0. What the kernel did not take of what `send_from` was given comes
-    again at the beginning of the next call, unchanged, as with any socket that does not block.
+    again at the beginning of the next call, unchanged, as with any socket that does not block. `peer` is for the log.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, peer: str) -> None:
+        self.peer = peer
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.tls: Any = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
@@ -100,7 +101,7 @@ class Session:
                 except ssl.SSLWantReadError:
                     pass
                 except ssl.SSLError as error:
-                    _log.info("tls_handshake_failed: %s", describe(error))
+                    _log.info("tls_handshake_failed: %s: %s", self.peer, describe(error))
                     self.unsent += self.outgoing.read()
                     self.push(fd)  # the alert; who doesn't take it has none
                     return -_BROKEN
@@ -109,7 +110,7 @@ class Session:
             if count < 0 or self.established:
                 return count
             if self.greeting > _MAX_HANDSHAKE:
-                _log.info("tls_handshake_failed: %d octets, and not done", self.greeting)
+                _log.info("tls_handshake_failed: %s: %d octets, and not done", self.peer, self.greeting)
                 return -_BROKEN
             count = self.fill(fd, buf, 0)
             if count <= 0:
@@ -182,7 +183,7 @@ class Session:
             try:
                 count = self.encrypt(part_of(buf, start + done, min(n - done, _SLICE)))
             except ssl.SSLError as error:
-                _log.info("tls_failed: %s", describe(error))
+                _log.info("tls_failed: %s: %s", self.peer, describe(error))
                 return -_BROKEN
             self.unsent = self.take_out()
             status = self.push(fd)
@@ -239,7 +240,7 @@ class Session:
         except ssl.SSLZeroReturnError:
             self.ended = True
         except ssl.SSLError as error:
-            _log.info("tls_failed: %s", describe(error))
+            _log.info("tls_failed: %s: %s", self.peer, describe(error))
             self.unsent += self.outgoing.read()
             self.push(fd)
             return -_BROKEN

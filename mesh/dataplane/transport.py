@@ -163,9 +163,9 @@ class Transport(Shell):
             _log.warning("no connection from %s port %d: %s", host, port, error.strerror)
             return
         try:
+            self.tls = tls  # before anything can be written
             self.opened()
             if tls is not None:
-                self.tls = tls
                 self.readable = self.thorough = True  # the session may have read what epoll tells of no more
                 self.again()
         except Exception:

@@ -44,6 +44,8 @@ def make_context(certificate: str, key: str, protocol: Protocol) -> ssl.SSLConte
     except ssl.SSLError as error:
         problem = "the key is encrypted; write it without a password" if asked else _problem(error)
         raise InvalidConfig(f"--tls-certificate {certificate}, --tls-key {key}: {problem}") from None
+    except OSError as error:  # gone since they were looked at, or not to be read
+        raise InvalidConfig(f"--tls-certificate {certificate}, --tls-key {key}: {error.strerror or error}") from None
     if protocol in _ALPN:
         context.set_alpn_protocols(_ALPN[protocol])
     return context

@@ -8,20 +8,10 @@ import socket
 
 import pytest
 from tcp_world import LOCAL, echo, reset, run, until, world
-from tls_world import Caller, connected
+from tls_world import connected, heard
 from uncollected import uncollected
 
 DOWN = random.Random(3).randbytes(3_000_000)
-
-
-async def heard(caller: Caller, size: int) -> bytes:
-    """So many octets at least, or all that comes before the end."""
-    found = b""
-    async with asyncio.timeout(10):
-        while len(found) < size and not caller.ended and not caller.eof:
-            found += caller.read()
-            await asyncio.sleep(0)
-    return found
 
 
 def test_what_came_with_the_handshake_is_passed_on() -> None:

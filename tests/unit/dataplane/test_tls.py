@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import random
 import socket
 import ssl
@@ -27,7 +28,7 @@ class Pair:
         if buffer:
             self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         self.fd = self.ours.fileno()
-        self.session = Session(server_context("h2", "http/1.1") if alpn else server_context())
+        self.session = Session(server_context("h2", "http/1.1") if alpn else server_context(), "10.0.0.1")
         self.caller = Caller(theirs, *alpn, context=context)
         self.inbox = bytearray(1 << 20)
 
@@ -233,9 +234,12 @@ def test_an_end_that_has_no_room_goes_with_nothing_to_send() -> None:
     pair.close()
 
 
-def test_a_record_that_is_not_the_callers_fails_with_an_alert(pair: Pair) -> None:
+def test_a_record_that_is_not_the_callers_fails_with_an_alert(
+        pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     pair.caller.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
     assert pair.read() == BROKEN
+    assert "tls_failed: 10.0.0.1: decryption failed or bad record mac" in caplog.text
     assert pair.read() == BROKEN
     pair.caller.take()
     with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):

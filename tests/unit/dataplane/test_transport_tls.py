@@ -6,19 +6,9 @@ import asyncio
 
 import pytest
 from http1_world import GET, World, ok, run, world
-from tls_world import Caller, connected
+from tls_world import Caller, connected, heard
 
 BODY = bytes(range(250)) * 8000
-
-
-async def heard(caller: Caller, size: int) -> bytes:
-    """So many octets at least, or all that comes before the end."""
-    found = b""
-    async with asyncio.timeout(10):
-        while len(found) < size and not caller.ended and not caller.eof:
-            found += caller.read()
-            await asyncio.sleep(0)
-    return found
 
 
 def adopted(w: World, buffer: int = 0, early: bytes = b"") -> Caller:

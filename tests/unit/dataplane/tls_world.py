@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import socket
@@ -137,7 +138,7 @@ def connected(*alpn: str, buffer: int = 0, early: bytes = b"") -> tuple[int, Ses
     ours.setblocking(False)
     if buffer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-    session, caller = Session(server_context(*alpn)), Caller(theirs, *alpn)
+    session, caller = Session(server_context(*alpn), "10.0.0.1"), Caller(theirs, *alpn)
     inbox = bytearray(1 << 20)
     caller.step()
     session.handshake(ours.fileno(), inbox)
@@ -149,3 +150,13 @@ def connected(*alpn: str, buffer: int = 0, early: bytes = b"") -> tuple[int, Ses
     session.notice(False)
     assert session.handshake(ours.fileno(), inbox) == 0
     return ours.detach(), session, caller
+
+
+async def heard(caller: Caller, size: int) -> bytes:
+    """So many octets at least, or all that comes before the end."""
+    found = b""
+    async with asyncio.timeout(10):
+        while len(found) < size and not caller.ended and not caller.eof:
+            found += caller.read()
+            await asyncio.sleep(0)
+    return found

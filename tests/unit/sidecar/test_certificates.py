@@ -51,6 +51,27 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         make_context(certificate, "/nowhere", Protocol.TCP)
 
 
+def test_files_that_go_while_they_are_read_leave_the_old_certificate(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    certificate, key = write(tmp_path)
+    files = Certificates(certificate, key, Protocol.TCP, lambda: now)
+    first = files.context()
+    os.utime(key, (1, 1))
+
+    def gone(self: ssl.SSLContext, *args: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", gone)
+        now = 5.0
+        assert files.context() is first
+        with pytest.raises(InvalidConfig, match=r"--tls-key .*key.pem: No such file or directory$"):
+            make_context(certificate, key, Protocol.TCP)
+    now = 10.0
+    assert files.context() is not first
+
+
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     certificate, key = write(tmp_path)
     (tmp_path / "other").mkdir()
